@@ -27,7 +27,7 @@ export class Prng {
     t ^= t << 11;
     t ^= t >>> 8;
     state[0] = (t ^ s ^ (s >>> 19)) >>> 0;
-    return state[0] as number;
+    return state[0];
   }
 
   /** A number in [0, 1). */
