@@ -1,7 +1,8 @@
 /** Whole-file writes that are there or not there after a crash, never in between. */
-import { randomId } from "./ids.ts";
-import { type Disk, errorCode } from "./disk.ts";
+
 import { dirname } from "node:path";
+import { type Disk, errorCode } from "./disk.ts";
+import { randomId } from "./ids.ts";
 
 /** Reads a whole file; undefined when it does not exist. */
 export async function readWholeFile(disk: Disk, path: string): Promise<Uint8Array | undefined> {

@@ -97,7 +97,8 @@ class RealFile implements DiskFile {
         single === undefined
           ? await this.#handle.writev(pending, at)
           : await this.#handle.write(single, 0, single.byteLength, at);
-      if (bytesWritten === 0) throw Object.assign(new Error(`write of 0 bytes to ${this.path}`), { code: "EIO" });
+      if (bytesWritten === 0)
+        throw Object.assign(new Error(`write of 0 bytes to ${this.path}`), { code: "EIO" });
       at += bytesWritten;
       pending = dropBytes(pending, bytesWritten);
     }
@@ -157,7 +158,13 @@ class RealDisk implements Disk {
   async stat(path: string): Promise<FileStat | undefined> {
     const found = await unlessAbsent(fs.lstat(path));
     if (found === undefined) return undefined;
-    const kind = found.isFile() ? "file" : found.isDirectory() ? "directory" : found.isSymbolicLink() ? "symlink" : "other";
+    const kind = found.isFile()
+      ? "file"
+      : found.isDirectory()
+        ? "directory"
+        : found.isSymbolicLink()
+          ? "symlink"
+          : "other";
     return { kind, sizeBytes: found.size, modifiedMs: found.mtimeMs, device: found.dev, inode: found.ino };
   }
 

@@ -49,10 +49,16 @@ export class Shutdown {
         const work = Promise.resolve(part.stop());
         const limit = this.#clock.sleep(this.#partTimeoutMs, timer.signal).then(() => timedOut);
         if ((await Promise.race([work, limit])) === timedOut && !timer.signal.aborted) {
-          failures.push(new AppError("TIMED_OUT", `${part.name} did not stop within ${this.#partTimeoutMs} ms`));
+          failures.push(
+            new AppError("TIMED_OUT", `${part.name} did not stop within ${this.#partTimeoutMs} ms`),
+          );
         }
       } catch (error) {
-        failures.push(new AppError("INTERNAL", `${part.name} failed to stop: ${AppError.from(error).message}`, { cause: error }));
+        failures.push(
+          new AppError("INTERNAL", `${part.name} failed to stop: ${AppError.from(error).message}`, {
+            cause: error,
+          }),
+        );
       } finally {
         timer.abort();
       }

@@ -39,10 +39,16 @@ interface ErrorRow {
   readonly text: string;
 }
 
-const row = (grpc: number, retry: RetryClass, kafka: number, text: string): ErrorRow => ({ grpc, retry, kafka, text });
+const row = (grpc: number, retry: RetryClass, kafka: number, text: string): ErrorRow => ({
+  grpc,
+  retry,
+  kafka,
+  text,
+});
 const g = grpcCode;
 
 /** Every reason the system reports, with how it is carried and what the caller may do. */
+// biome-ignore format: a table reads as rows
 export const errorTable = {
   INVALID_REQUEST: row(g.INVALID_ARGUMENT, "never", 42, "The request is malformed or breaks a documented limit."),
   INVALID_CONFIG: row(g.INVALID_ARGUMENT, "never", 40, "A configuration value is missing, unknown or out of range."),

@@ -11,7 +11,13 @@ const legalName = /^[a-zA-Z0-9._-]+$/;
 
 /** Throws INVALID_TOPIC unless `name` is legal. */
 export function checkTopicName(name: string): void {
-  if (name.length === 0 || name.length > topicNameLengthMax || !legalName.test(name) || name === "." || name === "..") {
+  if (
+    name.length === 0 ||
+    name.length > topicNameLengthMax ||
+    !legalName.test(name) ||
+    name === "." ||
+    name === ".."
+  ) {
     throw new AppError(
       "INVALID_TOPIC",
       `"${printable(name)}" is no topic name: use 1 to ${topicNameLengthMax} of a-z A-Z 0-9 . _ - (and not "." or "..")`,
@@ -22,7 +28,10 @@ export function checkTopicName(name: string): void {
 /** Throws INVALID_REQUEST unless `name` is legal for a connector, agent or other named thing; `kind` names it. */
 export function checkName(kind: string, name: string): void {
   if (name.length === 0 || name.length > 128 || !legalName.test(name) || name === "." || name === "..") {
-    throw new AppError("INVALID_REQUEST", `"${printable(name)}" is no ${kind} name: use 1 to 128 of a-z A-Z 0-9 . _ -`);
+    throw new AppError(
+      "INVALID_REQUEST",
+      `"${printable(name)}" is no ${kind} name: use 1 to 128 of a-z A-Z 0-9 . _ -`,
+    );
   }
 }
 
@@ -30,7 +39,10 @@ export function checkName(kind: string, name: string): void {
 export function printable(text: string, lengthMax = 120): string {
   const cut = text.length > lengthMax ? `${text.slice(0, lengthMax)}...` : text;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is removed
-  return cut.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return cut.replace(
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** The known name nearest to `name` (edit distance at most a third of its length), or undefined. */

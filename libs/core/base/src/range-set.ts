@@ -37,7 +37,10 @@ export class RangeSet {
 
   /** Adds [from, to). */
   add(from: number, to: number): void {
-    invariant(Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 0 && from <= to, "range is ordered and safe");
+    invariant(
+      Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 0 && from <= to,
+      "range is ordered and safe",
+    );
     if (from === to) return;
     const first = this.#firstEndingAtOrAfter(from);
     let last = first;
