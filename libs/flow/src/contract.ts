@@ -83,7 +83,10 @@ export interface Intake {
    * memory channels). `prepare` runs once, synchronously before the commit; undefined = nothing to put.
    * `waitMs`: how long to wait for room before `full` (default: the channel's keep-alive).
    */
-  offer(prepare: Offering | (() => Offering | undefined), options?: { waitMs?: number; signal?: AbortSignal }): Promise<OfferOutcome>;
+  offer(
+    prepare: Offering | (() => Offering | undefined),
+    options?: { waitMs?: number; signal?: AbortSignal },
+  ): Promise<OfferOutcome>;
   /** True: channels have room now. */
   readonly hasRoom: boolean;
   /** Resolves when channels have room again. */
@@ -117,12 +120,27 @@ export interface Interceptor {
 
 /** Where a sink's records come from. */
 export type Origin =
-  | { readonly kind: "channel"; readonly agentId: string; readonly agentName: string; readonly channelId: string; readonly channelName: string }
-  | { readonly kind: "partition"; readonly clusterId: string; readonly connector: string; readonly topicId: string; readonly topic: string; readonly partition: number };
+  | {
+      readonly kind: "channel";
+      readonly agentId: string;
+      readonly agentName: string;
+      readonly channelId: string;
+      readonly channelName: string;
+    }
+  | {
+      readonly kind: "partition";
+      readonly clusterId: string;
+      readonly connector: string;
+      readonly topicId: string;
+      readonly topic: string;
+      readonly partition: number;
+    };
 
 /** Stable text of an origin, fit as a key and as a file name. */
 export function originKey(origin: Origin): string {
-  return origin.kind === "channel" ? `${origin.agentId}.${origin.channelId}` : `${origin.topicId}-${origin.partition}`;
+  return origin.kind === "channel"
+    ? `${origin.agentId}.${origin.channelId}`
+    : `${origin.topicId}-${origin.partition}`;
 }
 
 /** What a sink is given to deliver. One sink instance serves one origin. */
@@ -227,7 +245,8 @@ interface DefinitionBase<Kind extends string, Schema extends z.ZodType> {
 }
 
 /** A source type. */
-export interface SourceDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<"source", Schema> {
+export interface SourceDefinition<Schema extends z.ZodType = z.ZodType>
+  extends DefinitionBase<"source", Schema> {
   readonly create: (config: z.output<Schema>, context: ComponentContext) => Source;
 }
 
@@ -241,7 +260,8 @@ export interface SinkDefinition<Schema extends z.ZodType = z.ZodType> extends De
 }
 
 /** An interceptor type. */
-export interface InterceptorDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<"interceptor", Schema> {
+export interface InterceptorDefinition<Schema extends z.ZodType = z.ZodType>
+  extends DefinitionBase<"interceptor", Schema> {
   readonly create: (config: z.output<Schema>, context: ComponentContext) => Interceptor;
 }
 
@@ -249,12 +269,16 @@ export interface InterceptorDefinition<Schema extends z.ZodType = z.ZodType> ext
 export type ComponentDefinition = SourceDefinition | SinkDefinition | InterceptorDefinition;
 
 /** Declares a source type; the configuration's type follows from the schema. */
-export function defineSource<Schema extends z.ZodType>(definition: Omit<SourceDefinition<Schema>, "kind">): SourceDefinition {
+export function defineSource<Schema extends z.ZodType>(
+  definition: Omit<SourceDefinition<Schema>, "kind">,
+): SourceDefinition {
   return { kind: "source", ...definition } as unknown as SourceDefinition;
 }
 
 /** Declares a sink type; the configuration's type follows from the schema. */
-export function defineSink<Schema extends z.ZodType>(definition: Omit<SinkDefinition<Schema>, "kind">): SinkDefinition {
+export function defineSink<Schema extends z.ZodType>(
+  definition: Omit<SinkDefinition<Schema>, "kind">,
+): SinkDefinition {
   return { kind: "sink", ...definition } as unknown as SinkDefinition;
 }
 
