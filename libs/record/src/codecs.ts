@@ -7,6 +7,7 @@
 import { constants, gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { AppError } from "@millrace/base";
 import { refuseBatch } from "./errors.ts";
+import { framesPerBlockMax } from "./limits.ts";
 
 /** Names by codec id: bits 0-2 of a batch's attributes (kafka.md §4). */
 export const compressionNames = ["none", "gzip", "snappy", "lz4", "zstd"] as const;
@@ -19,7 +20,14 @@ export interface Codec {
   readonly id: number;
   readonly name: CompressionName;
   readonly compress: (records: Uint8Array) => Uint8Array;
-  readonly inflate: (records: Uint8Array, inflatedBytesMax: number) => Uint8Array;
+  /** Inflates what one call can: the first frame at least. */
+  readonly inflateSome: (block: Uint8Array, inflatedBytesMax: number) => Inflated;
+}
+
+/** Result of one call into zlib: its output, and how much of the input it used. */
+interface Inflated {
+  readonly records: Uint8Array;
+  readonly usedBytes: number;
 }
 
 /** Fast rather than small: level 6 is four times slower for a sixth less (ecosystem.md §1.3). */
@@ -27,34 +35,40 @@ const gzipLevel = 1;
 /** Kafka's default. */
 const zstdLevel = 3;
 
-/** Output is produced in chunks; one chunk should hold a usual batch, without allocating much for a small one. */
-function chunkBytes(inputBytes: number, inflatedBytesMax: number): number {
-  return Math.max(64, Math.min(inputBytes * 8, 256 * 1024, inflatedBytesMax));
+/** Options of one inflation. Output comes in chunks: one should hold a usual batch, without allocating much for a small one. */
+function inflateOptions(inputBytes: number, inflatedBytesMax: number) {
+  const chunkSize = Math.max(64, Math.min(inputBytes * 8, 256 * 1024, inflatedBytesMax));
+  return { maxOutputLength: inflatedBytesMax, chunkSize, info: true } as const;
+}
+
+/** What zlib's functions return with `info`; the declared types know only the plain buffer. */
+function inflated(result: unknown): Inflated {
+  const { buffer, engine } = result as { buffer: Uint8Array; engine: { bytesWritten: number } };
+  return { records: buffer, usedBytes: engine.bytesWritten };
 }
 
 /** The codecs that work here, by name. */
 export const codecs: Readonly<Partial<{ [Name in CompressionName]: Codec }>> = {
-  none: { id: 0, name: "none", compress: (records) => records, inflate: (records) => records },
+  none: {
+    id: 0,
+    name: "none",
+    compress: (records) => records,
+    inflateSome: (block) => ({ records: block, usedBytes: block.length }),
+  },
   gzip: {
     id: 1,
     name: "gzip",
     compress: (records) => gzipSync(records, { level: gzipLevel }),
-    inflate: (records, inflatedBytesMax) =>
-      gunzipSync(records, {
-        maxOutputLength: inflatedBytesMax,
-        chunkSize: chunkBytes(records.length, inflatedBytesMax),
-      }),
+    inflateSome: (block, inflatedBytesMax) =>
+      inflated(gunzipSync(block, inflateOptions(block.length, inflatedBytesMax))),
   },
   zstd: {
     id: 4,
     name: "zstd",
     compress: (records) =>
       zstdCompressSync(records, { params: { [constants.ZSTD_c_compressionLevel]: zstdLevel } }),
-    inflate: (records, inflatedBytesMax) =>
-      zstdDecompressSync(records, {
-        maxOutputLength: inflatedBytesMax,
-        chunkSize: chunkBytes(records.length, inflatedBytesMax),
-      }),
+    inflateSome: (block, inflatedBytesMax) =>
+      inflated(zstdDecompressSync(block, inflateOptions(block.length, inflatedBytesMax))),
   },
 };
 
@@ -94,7 +108,7 @@ export function inflateRecords(
   position: number,
 ): Uint8Array {
   try {
-    return codec.inflate(block, inflatedBytesMax);
+    return inflateFrames(codec, block, inflatedBytesMax);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
       return refuseBatch(
@@ -110,4 +124,26 @@ export function inflateRecords(
       error,
     );
   }
+}
+
+/**
+ * All frames of the block under one cap. zlib's zstd stops after the first frame and drops the rest of its input
+ * without a word, so what it used is compared with what it was given.
+ */
+function inflateFrames(codec: Codec, block: Uint8Array, inflatedBytesMax: number): Uint8Array {
+  const first = codec.inflateSome(block, inflatedBytesMax);
+  if (first.usedBytes === block.length) return first.records;
+  const parts = [first.records];
+  let totalBytes = first.records.length;
+  let from = first.usedBytes;
+  while (from < block.length) {
+    if (parts.length === framesPerBlockMax) throw new Error(`it has more than ${framesPerBlockMax} frames`);
+    // zlib takes no cap of 0: one byte too much is found by the next frame or by the records' own lengths
+    const next = codec.inflateSome(block.subarray(from), Math.max(1, inflatedBytesMax - totalBytes));
+    if (next.usedBytes === 0) throw new Error(`${block.length - from} bytes follow the last frame`);
+    parts.push(next.records);
+    totalBytes += next.records.length;
+    from += next.usedBytes;
+  }
+  return Buffer.concat(parts, totalBytes);
 }

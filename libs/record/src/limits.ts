@@ -27,6 +27,9 @@ export const headersPerRecordMax = 1_024;
 /** Default cap on the records of one batch after decompression; inflation is aborted there. */
 export const inflatedBytesMaxDefault = 64 * 1024 * 1024;
 
+/** Largest number of concatenated zstd frames in one records block; producers write one. Each costs a call. */
+export const framesPerBlockMax = 1_024;
+
 /** Below this size the call into the native CRC costs more than it saves (ecosystem.md §1.3). */
 export const nativeCrcBytesMin = 256;
 
