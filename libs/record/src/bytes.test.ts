@@ -117,6 +117,18 @@ describe("varints", () => {
     expect(() => cursorOver(raw).varint()).toThrow(text);
   });
 
+  test("nothing is read past the end, though more bytes are there", () => {
+    for (const end of [0, 1]) {
+      const cursor = new Cursor(Uint8Array.from([0x80, 0x01]), 0, end, 0);
+      expect(() => cursor.varint()).toThrow("ends in the middle");
+      cursor.at = 0;
+      expect(() => cursor.varlong()).toThrow("ends in the middle");
+      cursor.at = 0;
+      expect(() => cursor.length(true)).toThrow("ends in the middle");
+    }
+    expect(() => new Cursor(Uint8Array.from([4, 0, 0]), 0, 2, 0).length(true)).toThrow("2 bytes is longer");
+  });
+
   const varlongRefusals: [string, number[], string][] = [
     ["nothing", [], "ends in the middle"],
     ["nine bytes that want more", new Array<number>(9).fill(0x80), "ends in the middle"],

@@ -87,7 +87,8 @@ export function loadNativeCrc32c(load: () => unknown): Crc32c | undefined {
   return undefined;
 }
 
-const native = loadNativeCrc32c(() => createRequire(import.meta.url)("@node-rs/crc32") as unknown);
+const require = createRequire(import.meta.url);
+const native = loadNativeCrc32c(() => require("@node-rs/crc32") as unknown);
 
 /**
  * CRC-32C of `bytes` as an unsigned number. `seed` is the checksum of the bytes before them (0 at the start), so

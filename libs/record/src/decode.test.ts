@@ -298,7 +298,13 @@ describe("compressed blocks", () => {
 
   test("with a count their bytes cannot hold are refused, nothing is allocated for it (7, 24)", () => {
     expect(outcome(() => decodeBatch(gzipped(gzipSync(one), 2 ** 31 - 1)))).toBe("INVALID_RECORD");
-    expect(outcome(() => decodeBatch(gzipped(gzipSync(one), 200_000)))).toBe("INVALID_RECORD");
+    expect(() => decodeBatch(gzipped(gzipSync(one), 200_000))).toThrow("claims 200000 records in 8 bytes");
+    // refused before the stream is touched
+    const damaged = gzipped(Buffer.from("no gzip"), 1_000);
+    expect(outcome(() => decodeBatch(damaged))).toBe("RECORD_CORRUPT");
+    expect(() => decodeBatch(damaged, 0, { inflatedBytesMax: 6_999 })).toThrow(
+      "claims 1000 records in 6999 bytes",
+    );
   });
 
   test("what compression would enlarge stays uncompressed, so a batch never passes its limit", () => {
@@ -376,6 +382,11 @@ describe("what Kafka's logs may hold", () => {
       baseTimestamp: 2n ** 60n,
     });
     expect(decodeBatch(batch)[0]?.timestampMs).toBe(5);
+    // 64-bit sums wrap, as in Kafka
+    const wrapping = craftBatch(craftRecord({ timestampDelta: varint(2n ** 63n - 1n) }), {
+      baseTimestamp: 2n ** 63n - 1n,
+    });
+    expect(decodeBatch(wrapping)[0]?.timestampMs).toBe(-2);
   });
 });
 
