@@ -160,6 +160,8 @@ export interface Assignment {
 /** Where a sink stands after opening: the next offset it wants. undefined = where the runner stands. */
 export interface Standing {
   readonly resumeFrom: number | undefined;
+  /** Leader epoch of the partition's batch before it, checked by the consumer on resume (L4); absent or -1: not known. */
+  readonly leaderEpoch?: number;
 }
 
 /** Consecutive records of one origin. */
@@ -190,7 +192,12 @@ export interface SinkFeedback {
   /** Everything below is resolved durably: never given again (H2's `resolved through`). */
   readonly resolvedThrough: number;
   onResolved(run: (through: number) => void): () => void;
-  /** Small durable notes of the sink (receivers in use, H3). `setNotes` is durable on return. */
+  /** Offset the next record put into the channel will get: a new routing generation starts there (A5). */
+  readonly nextOffset: number;
+  /**
+   * Small durable notes of the sink (receivers in use H3, routing generations A5). `setNotes` enters the journal
+   * before it returns its promise, so it precedes every later put; the promise resolves when it is durable.
+   */
   note(key: string): Uint8Array | undefined;
   notes(prefix: string): ReadonlyMap<string, Uint8Array>;
   setNotes(notes: readonly { readonly key: string; readonly value: Uint8Array | null }[]): Promise<void>;
@@ -204,6 +211,8 @@ export interface Sink {
   write(batch: SinkBatch, signal: AbortSignal): Promise<void>;
   /** Delivers what it holds now instead of waiting for more (idle pipeline, `--once`, shutdown). */
   flush(signal: AbortSignal): Promise<void>;
+  /** Records published ever, from the destination's own books (S1); sinks with standing have it. */
+  publishedCount?(): number;
   close(): Promise<void>;
 }
 
