@@ -86,10 +86,9 @@ describe("the directory lock", () => {
 
 describe("retry and back-off", () => {
   const quick: Clock = {
-    ...systemClock,
     nowMs: () => 0,
     monotonicMs: () => 0,
-    after: systemClock.after,
+    after: (delayMs, run) => systemClock.after(delayMs, run),
     sleep: () => Promise.resolve(),
   };
 
