@@ -70,6 +70,7 @@ export const errorTable = {
   STALE_NODE_EPOCH: row(g.FAILED_PRECONDITION, "refresh", 77, "The node has registered again since; this request is of an older registration."),
   LINEAGE_REFUSED: row(g.FAILED_PRECONDITION, "never", 104, "The data directory is a copy or an older state of one that went on."),
   CLUSTER_MISMATCH: row(g.FAILED_PRECONDITION, "never", 104, "The peer or the directory belongs to another cluster."),
+  HISTORY_MISMATCH: row(g.FAILED_PRECONDITION, "never", 104, "The metadata log is another history than the one that was followed so far."),
   PRODUCER_FENCED: row(g.FAILED_PRECONDITION, "never", 90, "A newer epoch of this producer exists."),
   OUT_OF_ORDER_SEQUENCE: row(g.FAILED_PRECONDITION, "never", 45, "The producer's sequence leaves a gap."),
   UNKNOWN_PRODUCER: row(g.FAILED_PRECONDITION, "never", 59, "The producer's state is unknown and its sequence is not 0."),
