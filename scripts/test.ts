@@ -11,10 +11,17 @@ import { runSteps, staticSteps } from "./lib/steps.ts";
 import { withTemporaryFolder } from "./lib/temporary.ts";
 import { type Totals, totalLine, totalsVariable } from "./lib/total-reporter.ts";
 
+/** A run that hangs must not hang CI with it. */
+const testsTimeoutMs = 60 * 60_000;
+
 async function runTests(args: readonly string[]): Promise<Totals> {
   return withTemporaryFolder("millrace-test-", async (folder) => {
     const file = join(folder, "totals.json");
-    const result = await run("vitest", ["run", ...args], { env: { [totalsVariable]: file }, inherit: true });
+    const result = await run("vitest", ["run", ...args], {
+      env: { [totalsVariable]: file },
+      inherit: true,
+      timeoutMs: testsTimeoutMs,
+    });
     const nothing: Totals = { passed: 0, failed: 0, skipped: 0 };
     const totals = await readFile(file, "utf8").then(
       (text) => JSON.parse(text) as Totals,

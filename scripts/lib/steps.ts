@@ -17,6 +17,8 @@ export interface Step {
 const cache = join(root, "node_modules", ".cache", "millrace");
 const baseline = "proto/baseline.binpb";
 const concurrencyMax = 2;
+/** Of a failed step's output the first and last lines are shown, together at most this many. */
+const outputLinesMax = 400;
 /** Folders with TypeScript or JavaScript of ours, as far as they exist yet. */
 const codeFolders = ["cli", "libs", "services", "test", "scripts", "examples"];
 
@@ -34,7 +36,7 @@ export function staticSteps(): Step[] {
     tool("dead code", "knip", "--no-progress", "--no-config-hints"),
     tool("layers", "depcruise", ...folders),
     { name: "generated files up to date", run: () => run("node", ["scripts/generate.ts", "--check"]) },
-    tool("format", "biome", "ci", "."),
+    tool("format", "biome", "ci", "--colors=off", "."),
     tool("proto lint", "buf", "lint"),
     { name: "proto breaking changes", run: breakingCheck },
   ];
@@ -47,7 +49,7 @@ export function narrowSteps(folder: string): Step[] {
     tool("lint", "eslint", folder, "--max-warnings", "0", ...cached),
     { name: "types", run: () => typeCheck(folder) },
     tool("layers", "depcruise", folder),
-    tool("format", "biome", "ci", "--no-errors-on-unmatched", folder),
+    tool("format", "biome", "ci", "--colors=off", "--no-errors-on-unmatched", folder),
   ];
   if (existsSync(join(root, folder, "package.json"))) {
     steps.push(tool("dead code", "knip", "--no-progress", "--no-config-hints", "--workspace", folder));
@@ -104,5 +106,9 @@ function report(step: Step, result: RunResult): void {
   console.log(
     `${result.ok ? "ok    " : "FAILED"} ${step.name} (${seconds} s)${total === undefined ? "" : `: ${total}`}`,
   );
-  if (!result.ok) console.log(result.output.trimEnd().replaceAll(/^/gm, "  | "));
+  if (result.ok) return;
+  const lines = result.output.trimEnd().split("\n");
+  const omitted = lines.length - outputLinesMax;
+  if (omitted > 0) lines.splice(outputLinesMax / 2, omitted, `... ${omitted} lines left out ...`);
+  console.log(lines.map((line) => `  | ${line}`).join("\n"));
 }
