@@ -46,7 +46,7 @@ const planted: readonly { path: string; code: string; rule: string }[] = [
     {
       path: "services/storage/src/planted-generated.ts",
       module: "../../../libs/proto/src/inside.ts",
-      rule: "generated-code-only-through-proto",
+      rule: "only-package-entry",
     },
     {
       path: "services/agent/src/planted-testkit.ts",
@@ -79,6 +79,7 @@ const planted: readonly { path: string; code: string; rule: string }[] = [
       rule: "neighbouring-technologies",
     },
     { path: "libs/log/src/planted-test.ts", module: "./inside.test.ts", rule: "no-test-imports" },
+    { path: "libs/log/src/planted-deep.ts", module: "@millrace/record/src/inside.ts", rule: "resolvable" },
     { path: "libs/log/src/planted-nowhere.ts", module: "@millrace/nowhere", rule: "resolvable" },
     { path: "libs/log/src/planted-cycle.ts", module: "./planted-cycle.ts", rule: "no-cycles" },
   ].map(({ path, module, rule }) => ({
@@ -95,6 +96,7 @@ const allowed: readonly { path: string; code: string }[] = [
     path: "libs/record/src/allowed-node.ts",
     code: 'import "node:fs"; export { thing } from "@node-rs/crc32";',
   },
+  { path: "services/agent/src/allowed-subpath.ts", code: 'export { thing } from "@millrace/proto/common";' },
   { path: "libs/log/src/allowed.test.ts", code: 'export { thing } from "@millrace/testkit";' },
   { path: "libs/core/base/src/allowed.test.ts", code: 'import "node:fs";' },
   {
@@ -106,6 +108,7 @@ const allowed: readonly { path: string; code: string }[] = [
 
 const stubs = [
   "libs/record/src/inside.ts",
+  "libs/proto/src/millrace/common/v1/common.ts",
   "libs/proto/src/inside.ts",
   "libs/log/src/inside.test.ts",
   "cli/src/index.ts",
