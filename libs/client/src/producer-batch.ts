@@ -1,0 +1,123 @@
+/** A producer's batch from its first record to its ack, and the senders that wait for it. */
+import { AppError } from "@millrace/base";
+import {
+  BatchBuilder,
+  type CompressionName,
+  type ProducerStamp,
+  type Record,
+  setProducer,
+} from "@millrace/record";
+import type { SenderBatch } from "./partition-sender.ts";
+import type { ProduceAnswer } from "./produce-stream.ts";
+
+/** Who waits for records of a batch. Called once per run of records that lie next to each other in one batch. */
+export interface AckTarget {
+  /** `baseOffset` -1: a recognised repetition whose offset is no longer known. */
+  acked(partition: number, baseOffset: number, count: number): void;
+  failed(error: AppError, count: number): void;
+}
+
+interface Waiter {
+  readonly target: AckTarget;
+  readonly firstIndex: number;
+  count: number;
+}
+
+/** Largest record a producer takes; the topic's `max.message.bytes` decides before that. */
+const builtBytesMax = 64 * 1024 * 1024;
+
+/** See the file's comment. Built (encoded, stamped) once, when its turn to be sent comes. */
+export class ProducerBatch implements SenderBatch {
+  readonly partition: number;
+  readonly deadlineMs: number;
+  readonly resetSequence = false;
+  /** Settled (acked or failed) when this resolves; never rejects. */
+  readonly done: Promise<void>;
+  /** Bytes held of the producer's buffer. */
+  reservedBytes = 0;
+  mayBeInLog = false;
+  attempt = 0;
+  isInFlight = false;
+  error: AppError | undefined;
+  wasFirst = false;
+  isExpired = false;
+  /** Wire sequence of the first record. */
+  baseSequence = -1;
+  readonly #builder: BatchBuilder;
+  readonly #waiters: Waiter[] = [];
+  readonly #onSettled: (batch: ProducerBatch) => void;
+  #bytes: Uint8Array | undefined;
+  #resolveDone: () => void = () => {};
+
+  constructor(
+    partition: number,
+    deadlineMs: number,
+    compression: CompressionName,
+    onSettled: (batch: ProducerBatch) => void,
+  ) {
+    this.partition = partition;
+    this.deadlineMs = deadlineMs;
+    this.#builder = new BatchBuilder({ compression, bytesMax: builtBytesMax });
+    this.#onSettled = onSettled;
+    this.done = new Promise((resolve) => {
+      this.#resolveDone = resolve;
+    });
+  }
+
+  /** Bytes so far, before compression. */
+  get sizeBytes(): number {
+    return this.#builder.sizeBytes;
+  }
+
+  get count(): number {
+    return this.#builder.count;
+  }
+
+  /** The encoded batch. */
+  get bytes(): Uint8Array {
+    if (this.#bytes === undefined) throw new AppError("INTERNAL", "the batch is not built yet");
+    return this.#bytes;
+  }
+
+  /** Adds a record; false when the format's record count is reached. Throws INVALID_RECORD, RECORD_TOO_LARGE. */
+  append(record: Record, reservedBytes: number, target: AckTarget): boolean {
+    const index = this.#builder.count;
+    if (!this.#builder.append(record)) return false;
+    this.reservedBytes += reservedBytes;
+    const last = this.#waiters.at(-1);
+    if (last?.target === target) last.count++;
+    else this.#waiters.push({ target, firstIndex: index, count: 1 });
+    return true;
+  }
+
+  /** Encodes; undefined = not idempotent. */
+  build(stamp: ProducerStamp | undefined): void {
+    this.baseSequence = stamp?.baseSequence ?? -1;
+    this.#bytes = this.#builder.build(stamp ?? {});
+  }
+
+  /** Gives a built batch another identity. Only when it is certain that it is not in the log. */
+  restamp(stamp: ProducerStamp): void {
+    this.baseSequence = stamp.baseSequence;
+    this.mayBeInLog = false;
+    setProducer(this.bytes, 0, stamp);
+  }
+
+  onAcked(answer: ProduceAnswer): void {
+    for (const { target, firstIndex, count } of this.#waiters) {
+      target.acked(this.partition, answer.baseOffset < 0 ? -1 : answer.baseOffset + firstIndex, count);
+    }
+    this.#settle();
+  }
+
+  fail(error: AppError): void {
+    for (const { target, count } of this.#waiters) target.failed(error, count);
+    this.#settle();
+  }
+
+  #settle(): void {
+    this.#bytes = undefined;
+    this.#onSettled(this);
+    this.#resolveDone();
+  }
+}

@@ -1,0 +1,387 @@
+/**
+ * The producer: records in, acks out.
+ *
+ * Data flow: send -> (topic resolved, buffer space) -> partition by key or sticky -> PartitionAccumulator -> batch ->
+ * PartitionSender -> ack. A send that finds its topic known and the buffer with room is appended at once; others wait
+ * in order per topic. Records of one send call keep their order; so do sends to one topic.
+ */
+import { AppError } from "@millrace/base";
+import { type CompressionName, noHeaders, type Header, type Record } from "@millrace/record";
+import { ByteBudget, type Clock } from "@millrace/runtime";
+import {
+  batchBytesDefault,
+  bufferBytesDefault,
+  deliveryTimeoutMsDefault,
+  inFlightPerPartitionMax,
+  lingerMsDefault,
+  waitingSendsMax,
+} from "./limits.ts";
+import { noPartition } from "./leader-calls.ts";
+import type { MetadataCache, TopicInfo } from "./metadata-cache.ts";
+import { PartitionAccumulator, type ProducerIdentity } from "./partition-accumulator.ts";
+import { PartitionChooser } from "./partition-chooser.ts";
+import type { ProduceStreams } from "./produce-stream.ts";
+import type { AckTarget, ProducerBatch } from "./producer-batch.ts";
+
+/** Options of a producer. Times in milliseconds. */
+export interface ProducerOptions {
+  /** How long a batch waits for more records; default 5. */
+  readonly lingerMs?: number;
+  /** Size at which a batch is sent; default 256 KiB. */
+  readonly batchBytes?: number;
+  /** none (default), gzip or zstd. */
+  readonly compression?: CompressionName;
+  /** Bytes of records held before `send` waits; default 32 MiB. */
+  readonly bufferBytes?: number;
+  /** From `send` to the ack; then the send is given up, its outcome unknown if it was under way. Default 120 000. */
+  readonly deliveryTimeoutMs?: number;
+  /** Batches in flight per partition, at most 5 (rule P1); default 5. */
+  readonly maxInFlightPerPartition?: number;
+  /** False: no producer id; a retry may then write twice. Default true. */
+  readonly idempotent?: boolean;
+}
+
+/** A record to send. Strings are UTF-8. */
+export interface ProducerRecord {
+  readonly key?: Uint8Array | string | null;
+  readonly value: Uint8Array | string | null;
+  readonly headers?: readonly Header[];
+  /** Epoch milliseconds; default now. */
+  readonly timestampMs?: number;
+}
+
+/** Where to. */
+export interface SendOptions {
+  /** Overrides key and sticky choice. */
+  readonly partition?: number;
+}
+
+/** Where a record landed. */
+export interface RecordMetadata {
+  readonly partition: number;
+  /** -1 for a recognised repetition whose offset is no longer known. */
+  readonly offset: number;
+  readonly timestampMs: number;
+}
+
+/** A run of records of one `sendMany` that landed next to each other. */
+export interface AckedRange {
+  readonly partition: number;
+  /** Offset of the first; -1 for a recognised repetition whose offset is no longer known. */
+  readonly baseOffset: number;
+  readonly count: number;
+}
+
+/** What a producer works with. */
+export interface ProducerParts {
+  readonly streams: ProduceStreams;
+  readonly cache: MetadataCache;
+  readonly clock: Clock;
+  /** Asks the metadata service for an anonymous producer id. */
+  readonly newIdentity: () => Promise<ProducerIdentity>;
+}
+
+/** Records of one call that are not in a batch yet. */
+interface WaitingSend {
+  readonly records: readonly ProducerRecord[];
+  readonly partition: number | undefined;
+  readonly target: AckTarget;
+  next: number;
+}
+
+interface TopicState {
+  readonly name: string;
+  info: TopicInfo | undefined;
+  readonly chooser: PartitionChooser;
+  readonly accumulators: Map<number, PartitionAccumulator>;
+  readonly waiting: WaitingSend[];
+  draining: Promise<void> | undefined;
+}
+
+/** A record's size in a batch beside key, value and headers, at most. */
+const recordOverheadBytes = 32;
+
+/** See the file's comment. */
+export class Producer {
+  readonly #parts: ProducerParts;
+  readonly #options: Required<ProducerOptions>;
+  readonly #budget: ByteBudget;
+  readonly #topics = new Map<string, TopicState>();
+  readonly #unsettled = new Set<ProducerBatch>();
+  readonly #closing = new AbortController();
+  #identity: Promise<ProducerIdentity> | undefined;
+  #resolvedIdentity: ProducerIdentity | undefined;
+  #waitingCount = 0;
+
+  /** Made by `client.producer`. */
+  constructor(options: ProducerOptions, parts: ProducerParts) {
+    this.#parts = parts;
+    this.#options = {
+      lingerMs: options.lingerMs ?? lingerMsDefault,
+      batchBytes: options.batchBytes ?? batchBytesDefault,
+      compression: options.compression ?? "none",
+      bufferBytes: options.bufferBytes ?? bufferBytesDefault,
+      deliveryTimeoutMs: options.deliveryTimeoutMs ?? deliveryTimeoutMsDefault,
+      maxInFlightPerPartition: options.maxInFlightPerPartition ?? inFlightPerPartitionMax,
+      idempotent: options.idempotent ?? true,
+    };
+    if (this.#options.idempotent && this.#options.maxInFlightPerPartition > inFlightPerPartitionMax) {
+      throw new AppError(
+        "INVALID_CONFIG",
+        `maxInFlightPerPartition is ${this.#options.maxInFlightPerPartition}; an idempotent producer has at most ${inFlightPerPartitionMax}`,
+      );
+    }
+    this.#budget = new ByteBudget(this.#options.bufferBytes);
+  }
+
+  /** Bytes of records accepted and not acknowledged. */
+  get bufferedBytes(): number {
+    return this.#budget.usedBytes;
+  }
+
+  /**
+   * Sends a record; resolves when it is durable. Waits while the buffer is full. Rejects with the leader's refusal,
+   * TOPIC_NOT_FOUND, LIMIT_EXCEEDED when too many sends wait already, TIMED_OUT (outcome unknown).
+   */
+  send(topic: string, record: ProducerRecord, options: SendOptions = {}): Promise<RecordMetadata> {
+    return new Promise((resolve, reject) => {
+      const timestampMs = record.timestampMs ?? this.#parts.clock.nowMs();
+      const target: AckTarget = {
+        acked: (partition, offset) => resolve({ partition, offset, timestampMs }),
+        failed: reject,
+      };
+      this.#submit(topic, [{ ...record, timestampMs }], options, target);
+    });
+  }
+
+  /** Sends records in order; resolves when all are durable, rejects with the first failure when all are settled. */
+  sendMany(
+    topic: string,
+    records: readonly ProducerRecord[],
+    options: SendOptions = {},
+  ): Promise<AckedRange[]> {
+    if (records.length === 0) return Promise.resolve([]);
+    return new Promise((resolve, reject) => {
+      this.#submit(topic, records, options, groupTarget(records.length, resolve, reject));
+    });
+  }
+
+  /** Sends what has gathered and resolves when everything accepted so far is acknowledged or failed. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.#topics.values()].map((topic) => topic.draining));
+    const unsettled = [...this.#unsettled];
+    for (const topic of this.#topics.values()) {
+      for (const accumulator of topic.accumulators.values()) accumulator.flush();
+    }
+    await Promise.all(unsettled.map((batch) => batch.done));
+  }
+
+  /** Flushes and stops; later sends reject. */
+  async close(): Promise<void> {
+    await this.flush();
+    this.abort(new AppError("CANCELLED", "the producer is closed"));
+  }
+
+  /** Stops at once: everything not acknowledged fails with `error`. */
+  abort(error: AppError): void {
+    this.#closing.abort();
+    for (const topic of this.#topics.values()) {
+      for (const accumulator of topic.accumulators.values()) accumulator.fail(error);
+      this.#failWaiting(topic, error);
+    }
+    this.#topics.clear();
+  }
+
+  #submit(name: string, records: readonly ProducerRecord[], options: SendOptions, target: AckTarget): void {
+    if (this.#closing.signal.aborted) {
+      target.failed(new AppError("CANCELLED", "the producer is closed"), records.length);
+      return;
+    }
+    const topic = this.#topicState(name);
+    const send: WaitingSend = { records, partition: options.partition, target, next: 0 };
+    if (topic.waiting.length === 0 && this.#appendWhatFits(topic, send)) return;
+    if (this.#waitingCount >= waitingSendsMax) {
+      const error = new AppError(
+        "LIMIT_EXCEEDED",
+        `${waitingSendsMax} sends wait for buffer space: await sends before making more`,
+      );
+      target.failed(error, records.length - send.next);
+      return;
+    }
+    this.#waitingCount++;
+    topic.waiting.push(send);
+    topic.draining ??= this.#drain(topic);
+  }
+
+  #topicState(name: string): TopicState {
+    let topic = this.#topics.get(name);
+    if (topic === undefined) {
+      topic = {
+        name,
+        info: undefined,
+        chooser: new PartitionChooser(Math.floor(Math.random() * 1024)),
+        accumulators: new Map(),
+        waiting: [],
+        draining: undefined,
+      };
+      this.#topics.set(name, topic);
+    }
+    return topic;
+  }
+
+  /** Appends records while there is room; true when none is left. */
+  #appendWhatFits(topic: TopicState, send: WaitingSend): boolean {
+    if (topic.info === undefined || (this.#options.idempotent && this.#resolvedIdentity === undefined))
+      return false;
+    while (send.next < send.records.length) {
+      const record = send.records[send.next] as ProducerRecord;
+      const encoded = this.#toRecord(record);
+      const bytes = sizeOf(encoded);
+      if (!this.#budget.tryAcquire(bytes)) return false;
+      this.#append(topic, send, encoded, bytes);
+    }
+    return true;
+  }
+
+  #append(topic: TopicState, send: WaitingSend, record: Record, bytes: number): void {
+    send.next++;
+    try {
+      const info = topic.info as TopicInfo;
+      const partition = send.partition ?? topic.chooser.choose(record.key, info);
+      this.#accumulator(topic, info, partition).append(record, bytes, send.target);
+    } catch (thrown) {
+      this.#budget.release(bytes);
+      send.target.failed(AppError.from(thrown), 1);
+    }
+  }
+
+  /** Serves a topic's waiting sends in order. */
+  async #drain(topic: TopicState): Promise<void> {
+    const { signal } = this.#closing;
+    for (let send = topic.waiting[0]; send !== undefined; send = topic.waiting[0]) {
+      try {
+        await this.#prepare(topic, signal);
+        if (!this.#appendWhatFits(topic, send)) {
+          const record = this.#toRecord(send.records[send.next] as ProducerRecord);
+          const bytes = sizeOf(record);
+          await this.#budget.acquire(bytes, signal);
+          this.#append(topic, send, record, bytes);
+        }
+        if (send.next < send.records.length) continue;
+      } catch (thrown) {
+        if (topic.waiting[0] !== send) break; // aborted meanwhile: its sender was told
+        send.target.failed(AppError.from(thrown), send.records.length - send.next);
+      }
+      topic.waiting.shift();
+      this.#waitingCount--;
+    }
+    topic.draining = undefined;
+  }
+
+  async #prepare(topic: TopicState, signal: AbortSignal): Promise<void> {
+    const timeoutMs = this.#options.deliveryTimeoutMs;
+    topic.info ??= await this.#parts.cache.byName(topic.name, { timeoutMs, signal });
+    if (!this.#options.idempotent || this.#resolvedIdentity !== undefined) return;
+    this.#identity ??= this.#parts.newIdentity();
+    try {
+      this.#resolvedIdentity = await this.#identity;
+    } catch (thrown) {
+      this.#identity = undefined;
+      throw thrown;
+    }
+  }
+
+  #accumulator(topic: TopicState, info: TopicInfo, partition: number): PartitionAccumulator {
+    let accumulator = topic.accumulators.get(partition);
+    if (accumulator !== undefined) return accumulator;
+    if (info.partitions[partition] === undefined)
+      throw noPartition(topic.name, partition, info.partitions.length);
+    accumulator = new PartitionAccumulator(
+      {
+        topicId: info.topicId,
+        partition,
+        batchBytes: this.#options.batchBytes,
+        lingerMs: this.#options.lingerMs,
+        deliveryTimeoutMs: this.#options.deliveryTimeoutMs,
+        inFlightMax: this.#options.maxInFlightPerPartition,
+        compression: this.#options.compression,
+        streams: this.#parts.streams,
+        cache: this.#parts.cache,
+        clock: this.#parts.clock,
+        newIdentity: this.#options.idempotent ? () => this.#parts.newIdentity() : undefined,
+        onSettled: (batch) => {
+          this.#unsettled.delete(batch);
+          this.#budget.release(batch.reservedBytes);
+        },
+        onOpenedBatch: (batch) => this.#unsettled.add(batch),
+        onClosedBatch: (closed) =>
+          topic.chooser.advance(closed, this.#parts.cache.peek(info.topicId) ?? info),
+        onTopicGone: (error) => this.#forget(topic, error),
+      },
+      this.#resolvedIdentity,
+    );
+    topic.accumulators.set(partition, accumulator);
+    return accumulator;
+  }
+
+  /** The topic was deleted: later sends look its name up again and reach the topic that has it then (rule L3). */
+  #forget(topic: TopicState, error: AppError): void {
+    topic.info = undefined;
+    const accumulators = [...topic.accumulators.values()];
+    topic.accumulators.clear();
+    for (const accumulator of accumulators) accumulator.fail(error);
+  }
+
+  #failWaiting(topic: TopicState, error: AppError): void {
+    for (const send of topic.waiting.splice(0)) {
+      this.#waitingCount--;
+      send.target.failed(error, send.records.length - send.next);
+    }
+  }
+
+  #toRecord(record: ProducerRecord): Record {
+    return {
+      key: toBytes(record.key ?? null),
+      value: toBytes(record.value),
+      headers: record.headers ?? noHeaders,
+      timestampMs: record.timestampMs ?? this.#parts.clock.nowMs(),
+    };
+  }
+}
+
+function toBytes(data: Uint8Array | string | null): Uint8Array | null {
+  return typeof data === "string" ? Buffer.from(data) : data;
+}
+
+function sizeOf(record: Record): number {
+  let bytes = recordOverheadBytes + (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0);
+  for (const header of record.headers) bytes += 10 + header.key.length * 3 + (header.value?.byteLength ?? 0);
+  return bytes;
+}
+
+/** Waits for all records of a `sendMany`. */
+function groupTarget(
+  total: number,
+  resolve: (ranges: AckedRange[]) => void,
+  reject: (error: AppError) => void,
+): AckTarget {
+  const ranges: AckedRange[] = [];
+  let left = total;
+  let failure: AppError | undefined;
+  const settle = (count: number): void => {
+    left -= count;
+    if (left > 0) return;
+    if (failure === undefined) resolve(ranges);
+    else reject(failure);
+  };
+  return {
+    acked: (partition, baseOffset, count) => {
+      ranges.push({ partition, baseOffset, count });
+      settle(count);
+    },
+    failed: (error, count) => {
+      failure ??= error;
+      settle(count);
+    },
+  };
+}
