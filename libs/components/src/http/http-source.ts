@@ -1,0 +1,210 @@
+/**
+ * The HTTP source: a POST with a JSON array of {"headers": {...}, "body": "text"} is one transaction.
+ *
+ * 200 after the commit, 400 for what is not such an array, 413 beyond the size limit, 503 with Retry-After while a
+ * channel is full. Flume's rules (numbers become strings, a missing body is empty, [] is fine without a
+ * transaction) and one extension: "bodyBase64" carries bytes that are no text.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { AppError } from "@millrace/base";
+import { z } from "@millrace/config";
+import type { ComponentContext, FlowRecord, Intake, PushSource } from "@millrace/flow";
+
+/** Seconds a sender is told to wait while a channel is full. */
+const retryAfterSeconds = 1;
+
+export const httpConfig = z.strictObject({
+  bind: z
+    .string()
+    .default("127.0.0.1")
+    .meta({ description: "Address to listen on (Flume's default: 0.0.0.0)." }),
+  port: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .meta({ description: "Port to listen on; 0 = any free one." }),
+  handler: z
+    .enum(["json", "org.apache.flume.source.http.JSONHandler"])
+    .default("json")
+    .meta({ description: "How a request becomes records." }),
+  bodyBytesMax: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(16 * 1024 * 1024)
+    .meta({ description: "Largest request, bytes." }),
+  recordsMax: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(10_000)
+    .meta({ description: "Most records in one request." }),
+});
+
+export type HttpConfig = z.output<typeof httpConfig>;
+
+/** A request that cannot be taken, with its status. */
+class Refused extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class HttpSource implements PushSource {
+  readonly mode = "push";
+  readonly #config: HttpConfig;
+  readonly #context: ComponentContext;
+  readonly #server: Server;
+  #port = 0;
+
+  constructor(config: HttpConfig, context: ComponentContext) {
+    this.#config = config;
+    this.#context = context;
+    this.#server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 30_000 });
+    this.#server.maxConnections = 1024;
+  }
+
+  async start(intake: Intake, signal: AbortSignal): Promise<void> {
+    this.#server.on("request", (request, response) => {
+      void this.#answer(request, response, intake, signal);
+    });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(this.#config.port, this.#config.bind, () => {
+        this.#server.off("error", reject);
+        resolve();
+      });
+    });
+    const address = this.#server.address();
+    if (address !== null && typeof address === "object") this.#port = address.port;
+  }
+
+  addresses(): readonly { name: string; host: string; port: number }[] {
+    return [{ name: "http", host: this.#config.bind, port: this.#port }];
+  }
+
+  async stop(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const timer = this.#context.clock.after(1000, () => this.#server.closeAllConnections());
+    await closed;
+    timer.cancel();
+  }
+
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    intake: Intake,
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      const count = await this.#take(request, intake, signal);
+      respond(response, 200, `${count} records\n`);
+    } catch (error) {
+      if (error instanceof Refused) {
+        if (error.status === 503) response.setHeader("retry-after", String(retryAfterSeconds));
+        if (error.status === 413) response.setHeader("connection", "close");
+        respond(response, error.status, `${error.message}\n`);
+      } else if (!response.destroyed) {
+        this.#context.telemetry.log.warn(
+          { source: this.#context.name, error: AppError.from(error).message },
+          "A request failed.",
+        );
+        respond(response, 500, "The records were not taken; send them again.\n");
+      }
+    }
+  }
+
+  async #take(request: IncomingMessage, intake: Intake, signal: AbortSignal): Promise<number> {
+    if (request.method !== "POST") throw new Refused(405, "POST a JSON array of records.");
+    const type = request.headers["content-type"] ?? "";
+    const charset = /charset=("?)([^;"]+)\1/i.exec(type)?.[2]?.toLowerCase() ?? "utf-8";
+    if (charset !== "utf-8" && charset !== "utf-16" && charset !== "utf-16le") {
+      throw new Refused(415, `Charset ${charset} is not supported; send UTF-8.`);
+    }
+    const body = await this.#readBody(request);
+    const records = this.#parse(body.toString(charset === "utf-8" ? "utf8" : "utf16le"));
+    if (records.length === 0) return 0;
+    if ((await intake.offer({ records }, { signal })) === "full") {
+      throw new Refused(503, "The channel is full; nothing was taken. Send it again later.");
+    }
+    return records.length;
+  }
+
+  async #readBody(request: IncomingMessage): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > this.#config.bodyBytesMax) {
+        throw new Refused(
+          413,
+          `The request is larger than ${this.#config.bodyBytesMax} bytes (bodyBytesMax).`,
+        );
+      }
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  #parse(text: string): FlowRecord[] {
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(text);
+    } catch {
+      throw new Refused(400, "The request is not JSON.");
+    }
+    if (!Array.isArray(parsed)) throw new Refused(400, "The request is not a JSON array of records.");
+    if (parsed.length > this.#config.recordsMax) {
+      throw new Refused(413, `The request has more than ${this.#config.recordsMax} records (recordsMax).`);
+    }
+    const timestampMs = this.#context.clock.nowMs();
+    return parsed.map((item, index) => recordOf(item, index, timestampMs, this.#context.name));
+  }
+}
+
+function recordOf(item: unknown, index: number, timestampMs: number, streamId: string): FlowRecord {
+  if (typeof item !== "object" || item === null || Array.isArray(item))
+    throw new Refused(400, `Record ${index} is not an object.`);
+  const { headers, body, bodyBase64 } = item as { headers?: unknown; body?: unknown; bodyBase64?: unknown };
+  return {
+    key: null,
+    value: bodyOf(body, bodyBase64, index),
+    headers: headersOf(headers, index),
+    timestampMs,
+    streamId,
+  };
+}
+
+function bodyOf(body: unknown, bodyBase64: unknown, index: number): Buffer {
+  if (typeof bodyBase64 === "string") return Buffer.from(bodyBase64, "base64");
+  if (typeof body === "object" && body !== null) throw new Refused(400, `Record ${index}: body is not text.`);
+  return Buffer.from(scalarText(body) ?? "");
+}
+
+function headersOf(headers: unknown, index: number): FlowRecord["headers"] {
+  if (headers === undefined || headers === null) return [];
+  if (typeof headers !== "object" || Array.isArray(headers))
+    throw new Refused(400, `Record ${index}: headers is not an object.`);
+  return Object.entries(headers).map(([key, value]: [string, unknown]) => {
+    if (typeof value === "object" && value !== null)
+      throw new Refused(400, `Record ${index}: header ${JSON.stringify(key)} is not text.`);
+    const text = scalarText(value);
+    return { key, value: text === undefined ? null : Buffer.from(text) };
+  });
+}
+
+/** Text of a JSON scalar; undefined for null and absent. */
+function scalarText(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
+}
+
+function respond(response: ServerResponse, status: number, text: string): void {
+  if (response.destroyed) return;
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
+  response.end(text);
+}
