@@ -54,9 +54,7 @@ class LoggerSink implements Sink {
     return {
       sink: this.#context.name,
       offset: record.offset,
-      headers: Object.fromEntries(
-        record.headers.map(({ key, value }) => [key, Buffer.from(value ?? []).toString()]),
-      ),
+      headers: record.headers.map(({ key, value }) => `${key}=${Buffer.from(value ?? []).toString()}`),
       body: shown.toString(),
       bodyHex: shown.toString("hex"),
       bodyBytes: record.value?.byteLength ?? 0,
