@@ -5,6 +5,7 @@
 import { errorsReference } from "./errors-reference.ts";
 import type { Generator } from "./generator.ts";
 import { protoGenerator } from "./proto.ts";
+import { telemetryReference } from "./telemetry-reference.ts";
 
 /** In the order they run: generated code first, because reference pages may be read from it. */
-export const generators: readonly Generator[] = [protoGenerator, errorsReference];
+export const generators: readonly Generator[] = [protoGenerator, errorsReference, telemetryReference];
