@@ -33,6 +33,8 @@ describe("nearestName", () => {
     ["taildri", "taildir"],
     ["TOPC", "topic"],
     ["capcity", "capacity"],
+    ["capicaty", "capacity"],
+    ["tpoic", "topic"],
     ["zzzzzz", undefined],
   ])("%s is taken for %s", (typed, meant) => {
     expect(nearestName(typed, ["taildir", "topic", "capacity", "netcat"])).toBe(meant);

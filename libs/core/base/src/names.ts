@@ -59,17 +59,21 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   return best;
 }
 
-/** Levenshtein distance, given up (returning `limit`) once it cannot be below `limit`. */
+/** Edits (two neighbours swapped are one) from a to b, given up (returning `limit`) once it cannot be below `limit`. */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
+  let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const current = [i];
     for (let j = 1; j <= b.length; j++) {
       const change = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(change, (previous[j] as number) + 1, (current[j - 1] as number) + 1));
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforePrevious[j - 2] as number) + 1 : change;
+      current.push(Math.min(change, swap, (current[j - 1] as number) + 1, (previous[j] as number) + 1));
     }
     if (Math.min(...current) >= limit) return limit;
+    beforePrevious = previous;
     previous = current;
   }
   return previous[b.length] as number;
