@@ -101,9 +101,9 @@ const houseRules = [
   },
   {
     name: "nobody-imports-cli",
-    comment: "cli is the top",
+    comment: "cli is the top; the generator of its reference page alone reads it",
     severity: "error",
-    from: { pathNot: "^(cli|test|examples)/" },
+    from: { pathNot: "^(cli|test|examples|scripts/generators)/" },
     to: { path: "^cli/" },
   },
   {
