@@ -1,0 +1,61 @@
+/**
+ * The explicit list of component types. A component is loaded when a configuration names it, so what is not used
+ * costs nothing at start. To add one: a folder with its definition, and one row here (docs/HACKING.md).
+ *
+ * A row repeats the names of its definition, because a name must be found without loading; a test compares them.
+ */
+import type {
+  ComponentDefinition,
+  ComponentRegistry,
+  InterceptorDefinition,
+  SinkDefinition,
+  SourceDefinition,
+} from "@millrace/flow";
+
+interface Row<Definition extends ComponentDefinition> {
+  /** The type, then its other names; any case. */
+  readonly names: readonly string[];
+  readonly load: () => Promise<Definition>;
+}
+
+type Names = readonly [string, ...string[]];
+
+function row<Definition extends ComponentDefinition>(
+  names: Names,
+  load: () => Promise<Definition>,
+): Row<Definition> {
+  return { names, load };
+}
+
+/** Sources. */
+export const sources: readonly Row<SourceDefinition>[] = [];
+
+/** Sinks. */
+export const sinks: readonly Row<SinkDefinition>[] = [
+  row(
+    ["file", "file_roll", "org.apache.flume.sink.RollingFileSink"],
+    async () => (await import("./file/index.ts")).fileSink,
+  ),
+];
+
+/** Interceptors. */
+export const interceptors: readonly Row<InterceptorDefinition>[] = [];
+
+const rows = { source: sources, sink: sinks, interceptor: interceptors };
+
+function find<Definition extends ComponentDefinition>(
+  among: readonly Row<Definition>[],
+  type: string,
+): Promise<Definition | undefined> {
+  const wanted = type.toLowerCase();
+  const found = among.find(({ names }) => names.some((name) => name.toLowerCase() === wanted));
+  return found === undefined ? Promise.resolve(undefined) : found.load();
+}
+
+/** Every component type of this build. */
+export const components: ComponentRegistry = {
+  types: (kind) => rows[kind].map(({ names }) => names[0] as string).sort(),
+  source: (type) => find(sources, type),
+  sink: (type) => find(sinks, type),
+  interceptor: (type) => find(interceptors, type),
+};
