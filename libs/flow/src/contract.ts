@@ -58,6 +58,8 @@ export interface PullSource {
   open(positions: ReadonlyMap<string, string>, signal: AbortSignal): Promise<void>;
   /** Up to `recordsMax` records. What it returns is put or the source is reopened at the saved positions. */
   read(recordsMax: number, signal: AbortSignal): Promise<ReadResult>;
+  /** Resolves when there may be something to read again: ends the runner's idle pause early. */
+  whenReadable?(signal: AbortSignal): Promise<void>;
   /** Reads a last unfinished unit too (a line without newline): `--once`. Called when idle; then read again. */
   finish?(): void;
   skipped?(): readonly SkippedInput[];
@@ -81,11 +83,17 @@ export interface Intake {
   /**
    * Puts what `prepare` returns, in one transaction; `committed` only after it is durable (or in memory, for
    * memory channels). `prepare` runs once, synchronously before the commit; undefined = nothing to put.
-   * `waitMs`: how long to wait for room before `full` (default: the channel's keep-alive).
+   * `waitMs`: how long to wait for room before `full` (default: the channel's keep-alive). `room`: how much to wait for
+   * before a `prepare` function runs (default: one record); what it then returns is put even if it is more.
+   * Throws RECORD_TOO_LARGE and LIMIT_EXCEEDED for what can never be put, CANCELLED when stopped before the put.
    */
   offer(
     prepare: Offering | (() => Offering | undefined),
-    options?: { waitMs?: number; signal?: AbortSignal },
+    options?: {
+      readonly waitMs?: number;
+      readonly signal?: AbortSignal;
+      readonly room?: { readonly records: number; readonly bytes: number };
+    },
   ): Promise<OfferOutcome>;
   /** True: channels have room now. */
   readonly hasRoom: boolean;

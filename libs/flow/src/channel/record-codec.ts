@@ -1,0 +1,107 @@
+/**
+ * Records as a channel's log holds them: RecordBatch v2 with the stream id as the last header. The source position is
+ * not stored: it has done its work at the put.
+ */
+import { invariant } from "@millrace/base";
+import { BatchBuilder, decodeBatch, type Header, iterateBatches, type Record } from "@millrace/record";
+import { type FlowRecord, type SinkRecord, streamHeader } from "../contract.ts";
+import { batchBytesMax, batchBytesTarget } from "./limits.ts";
+
+/** Framing counted per record beside its fields: about what a batch of one adds. */
+const framingBytes = 64;
+
+/** About what a record takes: its fields, its headers and 64 bytes. What limits are compared with. */
+export function recordSizeBytes(record: FlowRecord): number {
+  let size = framingBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0);
+  for (const header of record.headers) size += header.key.length + (header.value?.length ?? 0) + 4;
+  if (record.streamId !== undefined) size += record.streamId.length + streamHeader.length;
+  return size;
+}
+
+/** Sum of {@link recordSizeBytes}. */
+export function recordsSizeBytes(records: readonly FlowRecord[]): number {
+  let size = 0;
+  for (const record of records) size += recordSizeBytes(record);
+  return size;
+}
+
+/** Encodes records, in order, into as few batches as the batch size allows. Throws RECORD_TOO_LARGE, INVALID_RECORD. */
+export function encodeRecords(records: readonly FlowRecord[]): Uint8Array[] {
+  const batches: Uint8Array[] = [];
+  let builder: BatchBuilder | undefined;
+  for (const record of records) {
+    const stored = toStored(record);
+    const isLarge = recordSizeBytes(record) > batchBytesTarget;
+    if (builder !== undefined && !isLarge && builder.append(stored)) continue;
+    if (builder !== undefined) batches.push(finish(builder));
+    builder = new BatchBuilder({ bytesMax: isLarge ? batchBytesMax : batchBytesTarget + framingBytes });
+    invariant(builder.append(stored), "an empty batch takes a record");
+    if (!isLarge) continue;
+    batches.push(finish(builder));
+    builder = undefined;
+  }
+  if (builder !== undefined) batches.push(finish(builder));
+  return batches;
+}
+
+/** A batch without the unused part of its buffer when that is most of it: the log keeps batches in memory for a while. */
+function finish(builder: BatchBuilder): Uint8Array {
+  const batch = builder.build();
+  return batch.byteLength * 2 > batch.buffer.byteLength ? batch : new Uint8Array(batch);
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+function toStored(record: FlowRecord): Record {
+  if (record.streamId === undefined) return record;
+  const header: Header = { key: streamHeader, value: encoder.encode(record.streamId) };
+  return {
+    key: record.key,
+    value: record.value,
+    headers: [...record.headers, header],
+    timestampMs: record.timestampMs,
+  };
+}
+
+/** A batch that does not decode: corruption of a channel's own data. */
+export interface UndecodableBatch {
+  readonly from: number;
+  readonly to: number;
+  readonly error: unknown;
+}
+
+/**
+ * Appends the records of the whole batches in `bytes`, from sequence `from` on, to `into`. Stops at a batch that does
+ * not decode and returns it.
+ */
+export function decodeRecords(
+  bytes: Uint8Array,
+  from: number,
+  into: SinkRecord[],
+): UndecodableBatch | undefined {
+  for (const { position, header } of iterateBatches(bytes)) {
+    if (header.lastOffset < from) continue;
+    try {
+      for (const record of decodeBatch(bytes, position)) {
+        if (record.offset >= from) into.push(record.headers.length === 0 ? record : fromStored(record));
+      }
+    } catch (error) {
+      return { from: header.baseOffset, to: header.nextOffset, error };
+    }
+  }
+  return undefined;
+}
+
+function fromStored(record: SinkRecord): SinkRecord {
+  const last = record.headers.at(-1);
+  if (last?.key !== streamHeader) return record;
+  return {
+    offset: record.offset,
+    key: record.key,
+    value: record.value,
+    headers: record.headers.slice(0, -1),
+    timestampMs: record.timestampMs,
+    streamId: last.value === null ? "" : decoder.decode(last.value),
+  };
+}

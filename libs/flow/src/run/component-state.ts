@@ -1,0 +1,45 @@
+/** How a component stands, for status and metrics. */
+
+/** starting or trying again; running; waiting for room or its destination; nothing more to read; failed, tried again. */
+export type ComponentState = "starting" | "running" | "blocked" | "ended" | "failed";
+
+/** A source at one moment. */
+export interface SourceStatus {
+  readonly name: string;
+  readonly type: string;
+  readonly state: ComponentState;
+  /** Last error; undefined when it runs. */
+  readonly error: string | undefined;
+  /** Records put into channels since the start. */
+  readonly recordCount: number;
+  readonly streamCount: number;
+  /** A pull source has read everything there is now. */
+  readonly isIdle: boolean;
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+}
+
+/** A sink at one moment. */
+export interface SinkStatus {
+  readonly name: string;
+  readonly type: string;
+  readonly state: ComponentState;
+  readonly error: string | undefined;
+  /** Records delivered since the start. */
+  readonly deliveredCount: number;
+  /** Records refused for good and set aside since the start. */
+  readonly refusedCount: number;
+  /** Records published ever by the destination's own books (S1); undefined where it has none. */
+  readonly publishedCount: number | undefined;
+}
+
+/** A channel at one moment. */
+export interface ChannelStatus {
+  readonly name: string;
+  readonly type: string;
+  readonly channelId: string;
+  readonly putCount: number;
+  readonly depthCount: number;
+  readonly depthBytes: number;
+  readonly capacityCount: number;
+  readonly capacityBytes: number;
+}
