@@ -147,22 +147,24 @@ function checkLineage(image: ClusterImage, command: RegisterNode): void {
   if (lineage.nodeId !== command.nodeId) {
     throw new AppError(
       "LINEAGE_REFUSED",
-      `directory ${command.directoryId} belongs to node ${lineage.nodeId}, not to ${command.nodeId}: if it was copied, give the copy an identity of its own with \`${newIdentityCommand(command)}\` (rule L1)`,
+      `directory ${command.directoryId} belongs to node ${lineage.nodeId}, not to ${command.nodeId}: if it was copied, ${newIdentityAdvice(command)} (rule L1)`,
       { metadata: { nodeId: lineage.nodeId, directoryId: command.directoryId } },
     );
   }
   if (!command.starts.includes(lineage.startId)) {
     throw new AppError(
       "LINEAGE_REFUSED",
-      `directory ${command.directoryId} of node ${command.nodeId} is a copy or an older state: its start history lacks start ${lineage.startId}, which the cluster has seen. Start the original, or give this one a new identity with \`${newIdentityCommand(command)}\` (rule L1)`,
+      `directory ${command.directoryId} of node ${command.nodeId} is a copy or an older state: its start history lacks start ${lineage.startId}, which the cluster has seen. Start the original, or ${newIdentityAdvice(command)} (rule L1)`,
       { metadata: { nodeId: command.nodeId, directoryId: command.directoryId } },
     );
   }
 }
 
-/** The command that an operator is told when a directory is refused. */
-function newIdentityCommand(command: RegisterNode): string {
-  return `millrace serve ${command.role} --data DIR --new-identity`;
+/** What an operator can do to give a copied directory an identity of its own. */
+function newIdentityAdvice({ role }: RegisterNode): string {
+  return role === "agent"
+    ? "give this one a new identity with `millrace agent identity --new DIR`"
+    : `start this ${role} under a new node id on an empty directory`;
 }
 
 /** A second process under the id of a live one is refused, unless its history shows that it continues it. */

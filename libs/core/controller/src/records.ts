@@ -186,6 +186,8 @@ export interface TaskEnded {
   readonly connector: string;
   readonly topicId: string;
   readonly partition: number;
+  /** The last epoch it had. */
+  readonly taskEpoch: number;
 }
 
 /** What a request was and what was answered: enough to recognise and answer its repetition. */

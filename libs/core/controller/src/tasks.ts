@@ -47,8 +47,7 @@ export function assignTasks(image: ClusterImage): MetadataRecord[] {
   const records: MetadataRecord[] = [];
   for (const [key, task] of image.tasks) {
     if (wanted.has(key)) continue;
-    const { connector, topicId, partition } = task;
-    records.push({ kind: "taskEnded", connector, topicId, partition });
+    records.push(endOf(task));
   }
   const holders = distribute([...wanted.values()], aliveNodes(image, "connector"));
   for (const task of wanted.values()) {
@@ -73,12 +72,11 @@ export function assignTasks(image: ClusterImage): MetadataRecord[] {
 
 /** Records that end the tasks of a topic or a connector, before it goes. */
 export function endTasks(image: ClusterImage, isOver: (task: TaskImage) => boolean): MetadataRecord[] {
-  return [...image.tasks.values()].filter(isOver).map(({ connector, topicId, partition }) => ({
-    kind: "taskEnded",
-    connector,
-    topicId,
-    partition,
-  }));
+  return [...image.tasks.values()].filter(isOver).map(endOf);
+}
+
+function endOf({ connector, topicId, partition, taskEpoch }: TaskImage): MetadataRecord {
+  return { kind: "taskEnded", connector, topicId, partition, taskEpoch };
 }
 
 /** Tasks held by one instance, during distribution. */

@@ -568,6 +568,8 @@ export interface TaskEndedRecord {
   topicId: string;
   /** Partition number. */
   partition: number;
+  /** The last epoch it had. */
+  taskEpoch: number;
 }
 
 /** A request was answered. */
@@ -4008,7 +4010,7 @@ export const TaskAssignedRecord: MessageFns<TaskAssignedRecord> = {
 };
 
 function createBaseTaskEndedRecord(): TaskEndedRecord {
-  return { connector: "", topicId: "", partition: 0 };
+  return { connector: "", topicId: "", partition: 0, taskEpoch: 0 };
 }
 
 export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
@@ -4021,6 +4023,9 @@ export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
     }
     if (message.partition !== 0) {
       writer.uint32(24).int32(message.partition);
+    }
+    if (message.taskEpoch !== 0) {
+      writer.uint32(32).int32(message.taskEpoch);
     }
     return writer;
   },
@@ -4062,6 +4067,14 @@ export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
             message.partition = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.taskEpoch = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4083,6 +4096,11 @@ export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
         ? globalThis.String(object.topic_id)
         : "",
       partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      taskEpoch: isSet(object.taskEpoch)
+        ? globalThis.Number(object.taskEpoch)
+        : isSet(object.task_epoch)
+        ? globalThis.Number(object.task_epoch)
+        : 0,
     };
   },
 
@@ -4097,6 +4115,9 @@ export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
     if (message.partition !== 0) {
       obj.partition = Math.round(message.partition);
     }
+    if (message.taskEpoch !== 0) {
+      obj.taskEpoch = Math.round(message.taskEpoch);
+    }
     return obj;
   },
 
@@ -4108,6 +4129,7 @@ export const TaskEndedRecord: MessageFns<TaskEndedRecord> = {
     message.connector = object.connector ?? "";
     message.topicId = object.topicId ?? "";
     message.partition = object.partition ?? 0;
+    message.taskEpoch = object.taskEpoch ?? 0;
     return message;
   },
 };

@@ -1,0 +1,1 @@
+export { defaultPort, type MetadataOptions, type MetadataService, startMetadata } from "./main.ts";
