@@ -1,15 +1,27 @@
 /** The command line's entry: runs a command, turns whatever it throws into one line and an exit code. */
+import { errorCode } from "@millrace/runtime";
 import { CommanderError } from "commander";
 import { errorLine, exitCode } from "./output.ts";
 import { buildProgram } from "./program.ts";
 
 async function main(argv: readonly string[]): Promise<void> {
+  endQuietlyWithoutReader();
   if (argv.includes("--no-color")) process.env["NO_COLOR"] = "1";
   try {
     await buildProgram().parseAsync(argv, { from: "user" });
   } catch (thrown) {
     if (thrown instanceof CommanderError) reportUsage(thrown);
     else reportFailure(thrown);
+  }
+}
+
+/** `millrace --help | head -1`: a reader that has seen enough is no failure. Commands that care listen themselves. */
+function endQuietlyWithoutReader(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error) => {
+      if (errorCode(error) !== "EPIPE") throw error;
+      if (stream.listenerCount("error") === 1) process.exit(exitCode.ok);
+    });
   }
 }
 

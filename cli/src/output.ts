@@ -36,7 +36,7 @@ export class Output {
   readonly #streams: Streams;
   #isClosed = false;
 
-  /** `onClosed` runs once when the reader of stdout went away. */
+  /** `onClosed` runs once when the reader of stdout went away; the process ends quietly when absent. */
   constructor(streams: Streams = process, onClosed: () => void = () => process.exit(exitCode.ok)) {
     this.#streams = streams;
     for (const stream of [streams.stdout, streams.stderr]) {
