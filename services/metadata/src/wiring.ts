@@ -52,9 +52,6 @@ export interface WiringOptions {
   readonly authorize: Authorize | undefined;
 }
 
-/** Protocol versions this service speaks. */
-const protocol = { min: 1, max: 1 };
-
 /** Time for calls in flight to end when the service stops. */
 const stopGraceMs = 2_000;
 
@@ -168,10 +165,7 @@ function createServer(
   });
   const context: ServiceContext = {
     ...parts,
-    greet: (handshake) => {
-      if (handshake === undefined) throw new AppError("INVALID_REQUEST", "the call begins with a handshake");
-      return checkHandshake(handshake, identity, protocol);
-    },
+    greet: (handshake) => checkHandshake(handshake, identity),
   };
   server.addService(MetadataServiceService, metadataService(context));
   server.addService(ControllerServiceService, controllerService(context));

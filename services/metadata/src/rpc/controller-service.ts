@@ -9,7 +9,7 @@ import type {
   RegisterNodeResponse,
 } from "@millrace/proto/controller";
 import type { ServiceHandlers } from "@millrace/rpc";
-import { checkCluster, type ServiceContext } from "./service-context.ts";
+import type { ServiceContext } from "./service-context.ts";
 import { roleName } from "./to-proto.ts";
 
 /** Entries of a start history that are looked at, the latest ones. */
@@ -29,7 +29,6 @@ async function registerNode(
 ): Promise<RegisterNodeResponse> {
   const { controller, sessions } = context;
   const { clusterId } = context.greet(request.handshake);
-  checkCluster(controller.image, request.handshake?.clusterId ?? "");
   const { answer } = await controller.submit(registration(request));
   invariant(answer?.kind === "nodeRegistered", "a registration is answered as one");
   return {
