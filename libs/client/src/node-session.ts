@@ -45,7 +45,8 @@ export interface NodeSessionOptions {
   /** "" for nodes without a directory. */
   readonly directoryId: string;
   readonly starts: readonly string[];
-  readonly listeners: readonly Listener[];
+  /** Where the node is reached; asked at each registration, when its listeners are bound. */
+  readonly listeners: () => readonly Listener[];
   readonly rack?: string;
   readonly version: string;
   /** True: the last stop wrote the clean-shutdown mark. */
@@ -228,7 +229,7 @@ export class NodeSession {
       role: options.role,
       directoryId: options.directoryId,
       starts: [...options.starts],
-      listeners: [...options.listeners],
+      listeners: [...options.listeners()],
       rack: options.rack ?? "",
       version: options.version,
       requestId: randomId(),

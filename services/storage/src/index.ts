@@ -1,0 +1,2 @@
+export { type StorageConfig, storageConfigSchema } from "./config.ts";
+export { startStorage, type StorageOptions, type StorageService } from "./wiring.ts";
