@@ -189,6 +189,7 @@ export class CommitLog {
       epoch,
       nonce: this.#nonce,
       generation,
+      begun: previous?.begun ?? startOffset,
       resume: previous?.resume ?? { offset: startOffset, leaderEpoch: -1 },
       files: [],
       buckets: {},

@@ -59,6 +59,8 @@ export interface CommitEntry {
   readonly nonce: string;
   /** Configuration generation that the buckets belong to (C5). */
   readonly generation: number;
+  /** Offset at which this log began; what is below was never its to deliver. */
+  readonly begun: number;
   readonly resume: ResumePosition;
   readonly files: readonly ListedFile[];
   /** Committed-through offsets of buckets ahead of `resume` (C5); empty with one bucket. */

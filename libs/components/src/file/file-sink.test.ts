@@ -71,6 +71,7 @@ describe("publishing", () => {
       ownerId: "connector-1",
       epoch: 7,
       generation: 1,
+      begun: 0,
       resume: { offset: 3, leaderEpoch: 4 },
       floor: 2,
       totals: { files: 1, records: 3, bytes: text.length, refused: 0 },
@@ -189,6 +190,10 @@ describe("publishing", () => {
     await first.flush();
     expect([...(await published(directory)).keys()]).toEqual(["c_1-00000000000000000040.log"]);
     await first.sink.close();
+    expect((await readCommitLog(realDisk, directory))[0]).toMatchObject({
+      begun: 40,
+      resume: { offset: 42 },
+    });
     expect(await makeSink(directory).open(2, { origin: channel, deliveredThrough: 0 })).toMatchObject({
       resumeFrom: 42,
     });
