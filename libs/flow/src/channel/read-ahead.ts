@@ -99,7 +99,7 @@ export async function countBytes(log: Log, at: number): Promise<number> {
 /** The range that a RECORD_LOST_ON_DISK names, from `from` on. */
 function lostRange(error: unknown, from: number): LostRange | undefined {
   if (!(error instanceof AppError) || error.reason !== "RECORD_LOST_ON_DISK") return undefined;
-  const to = Number(error.metadata["toOffset"]);
+  const to = Number(error.metadata["nextOffset"]);
   if (!Number.isSafeInteger(to) || to <= from) return undefined;
   return { from: Math.max(from, Number(error.metadata["fromOffset"] ?? from)), to, error };
 }

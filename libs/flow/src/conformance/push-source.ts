@@ -87,7 +87,7 @@ const answersAfterCommit: Story = async (setup, source, intake) => {
     return outcome;
   });
   await until("the offer", () => intake.offers > 0);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await pause(50);
   assert.equal(answer, undefined, "no answer before the commit");
   intake.release();
   assert.equal(await within("the answer", sent), "accepted");
@@ -133,7 +133,7 @@ const stopsWhileHeld: Story = async (setup, source, intake) => {
   await within("the answer", Promise.race([sent, pause(patienceMs / 2)]));
 };
 
-function pause(ms: number): Promise<undefined> {
+function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 

@@ -30,13 +30,15 @@ export interface PullRunnerOptions {
   readonly deadLetters: DeadLetters;
   /** Records per read, and so per transaction. */
   readonly batchSize: number;
-  /** Pause after an idle read: grows by the first per idle read, up to the second (Flume's keys). */
-  readonly backoffSleepIncrementMs: number;
-  readonly maxBackoffSleepMs: number;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
 
+/**
+ * Pause after an idle read: grows by the first per idle read, up to the second, milliseconds. The time that the read
+ * itself waited counts. Flume's backoffSleepIncrement and maxBackoffSleep are 1,000 and 5,000.
+ */
+const idlePause = { incrementMs: 10, maxMs: 250 };
 /** First and longest pause after a failure, milliseconds. */
 const failureBackoff = { firstMs: 200, capMs: 5_000 };
 /** Pause when a put was refused for a reason that passes (a full disk), milliseconds. */
@@ -129,7 +131,7 @@ export class PullRunner {
 
   /** Returns when stopped, or when finished and nothing is left. */
   async #readOn(backoff: Backoff, signal: AbortSignal): Promise<void> {
-    const { source, path, batchSize } = this.#options;
+    const { source, path, batchSize, clock } = this.#options;
     let idleReads = 0;
     let hasFinished = false;
     while (!signal.aborted) {
@@ -137,6 +139,7 @@ export class PullRunner {
       this.#state = path.hasRoom ? "running" : "blocked";
       await path.whenRoom(signal);
       this.#state = "running";
+      const startMs = clock.monotonicMs();
       const result = await source.read(Math.min(batchSize, path.transactionRecordsMax), signal);
       await this.#put(result, signal);
       backoff.reset();
@@ -153,7 +156,8 @@ export class PullRunner {
         continue;
       }
       idleReads++;
-      await this.#sleepIdle(idleReads, signal);
+      const pauseMs = Math.min(idlePause.maxMs, idleReads * idlePause.incrementMs);
+      await this.#sleepIdle(pauseMs - (clock.monotonicMs() - startMs), signal);
     }
   }
 
@@ -202,14 +206,15 @@ export class PullRunner {
     telemetry.discarded(name, "refused", 1);
   }
 
-  async #sleepIdle(idleReads: number, signal: AbortSignal): Promise<void> {
-    const { clock, backoffSleepIncrementMs, maxBackoffSleepMs, source } = this.#options;
+  async #sleepIdle(pauseMs: number, signal: AbortSignal): Promise<void> {
+    if (pauseMs <= 0) return;
+    const { clock, source } = this.#options;
     const waking = new AbortController();
     const wake = (): void => waking.abort();
     signal.addEventListener("abort", wake, { once: true });
     void this.#wake.wait(waking.signal).then(wake);
     source.whenReadable?.(waking.signal).then(wake, wake);
-    await clock.sleep(Math.min(maxBackoffSleepMs, idleReads * backoffSleepIncrementMs), waking.signal);
+    await clock.sleep(pauseMs, waking.signal);
     wake();
     signal.removeEventListener("abort", wake);
   }
