@@ -17,10 +17,16 @@
  */
 import type { BatchHeader } from "@millrace/record";
 import type { Clock, Disk } from "@millrace/runtime";
+import type { LogEvent } from "./events.ts";
 
 /** Which log: a partition by topic id (L3), or a channel by its own id. */
 export type LogId =
-  | { readonly kind: "topic"; readonly topicId: string; readonly topicName: string; readonly partition: number }
+  | {
+      readonly kind: "topic";
+      readonly topicId: string;
+      readonly topicName: string;
+      readonly partition: number;
+    }
   | { readonly kind: "channel"; readonly channelId: string; readonly channelName: string };
 
 /** Per-log settings, under Kafka's names where Kafka has one. */
@@ -63,6 +69,8 @@ export interface DirectoryOptions {
   readonly pendingBytesMax?: number;
   /** Negative control of the tests only: acknowledges without fsync. */
   readonly unsafeSkipFsync?: boolean;
+  /** Told what happens to the directory (rolls, retention, damage, disk full, offline); log lines and metrics. */
+  readonly onEvent?: (event: LogEvent) => void;
 }
 
 /** What `DIR/meta` holds (format version first; JSON). */
@@ -149,9 +157,17 @@ export interface RecoveryReport {
   readonly replayedEntries: number;
   readonly replayedBytes: number;
   /** Bytes cut as torn beyond the flushed-through mark, by log. */
-  readonly tornTails: readonly { readonly log: string; readonly fromOffset: number; readonly bytes: number }[];
+  readonly tornTails: readonly {
+    readonly log: string;
+    readonly fromOffset: number;
+    readonly bytes: number;
+  }[];
   /** Flushed data found corrupt (J4): quarantined, not served. */
-  readonly corruptRanges: readonly { readonly log: string; readonly fromOffset: number; readonly toOffset: number }[];
+  readonly corruptRanges: readonly {
+    readonly log: string;
+    readonly fromOffset: number;
+    readonly toOffset: number;
+  }[];
   readonly durationMs: number;
 }
 
@@ -162,7 +178,11 @@ export type SequenceVerdict =
   | { readonly kind: "duplicate"; readonly baseOffset: number; readonly throughOffset: number }
   /** The first `presentCount` records are there; the sender trims. `lastSequence` is the wire sequence of the last record held. */
   | { readonly kind: "partlyPresent"; readonly lastSequence: number }
-  | { readonly kind: "refused"; readonly reason: "OUT_OF_ORDER_SEQUENCE" | "UNKNOWN_PRODUCER" | "PRODUCER_FENCED"; readonly lastSequence: number };
+  | {
+      readonly kind: "refused";
+      readonly reason: "OUT_OF_ORDER_SEQUENCE" | "UNKNOWN_PRODUCER" | "PRODUCER_FENCED";
+      readonly lastSequence: number;
+    };
 
 /** State of one producer in one partition. */
 export interface ProducerInfo {
@@ -210,7 +230,9 @@ export interface Log {
    */
   read(offset: number, bytesMax: number, upTo?: "durable" | "end"): Promise<Uint8Array[]>;
   /** First offset whose record timestamp is >= `timestampMs`, among durable ones. */
-  offsetForTime(timestampMs: number): Promise<{ readonly offset: number; readonly timestampMs: number } | undefined>;
+  offsetForTime(
+    timestampMs: number,
+  ): Promise<{ readonly offset: number; readonly timestampMs: number } | undefined>;
   /** Calls back (once) when `durableOffset` passes `offset`; at once if it has. Cancel with the returned function. */
   onDurablePast(offset: number, run: () => void): () => void;
 

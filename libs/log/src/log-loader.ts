@@ -1,0 +1,300 @@
+/**
+ * Opening one log from its files (J4, J6; kafka.md §3.4).
+ *
+ * After a clean close sizes and indexes are believed (the end of the last segment is still checked). Otherwise every segment at
+ * or above the flushed-through mark is walked: indexes, epochs and producer state are rebuilt from the batches.
+ * A fault below `provenEnd` is corruption: quarantined with its offsets, never cut. A fault at or above it is a torn
+ * write nobody was told about: the log is cut there. What is kept is fsynced by the checkpoint that ends the open.
+ */
+import { batchHeaderBytes, readBatchHeader } from "@millrace/record";
+import { findNextBatch, readFully, type ReadableFile, walkBatches } from "./batch-walk.ts";
+import type { LogMark } from "./checkpoints.ts";
+import { readEpochs } from "./checkpoints.ts";
+import { listSegmentBases, removeSegmentFiles } from "./log-files.ts";
+import { applyHeaders, removeStraySnapshots, restoreProducers } from "./log-producers.ts";
+import type { PartitionLog } from "./partition-log.ts";
+import { Segment } from "./segment.ts";
+
+/** What the directory knows of the log before its files are looked at. */
+export interface LoadInput {
+  readonly mark: LogMark;
+  /** Everything below was proven durable: by the mark or by the journal. */
+  readonly provenEnd: number;
+  readonly isClean: boolean;
+}
+
+/** What loading found. */
+export interface LoadResult {
+  /** Bytes cut beyond the mark, and from which offset; undefined: nothing. */
+  readonly torn: { readonly fromOffset: number; readonly bytes: number } | undefined;
+  /** Keys of removed producers that no rebuild can bring back any more. */
+  readonly obsoleteKeys: readonly string[];
+}
+
+/** Loads segments, epochs and producers; afterwards the log serves. */
+export async function loadLog(log: PartitionLog, input: LoadInput): Promise<LoadResult> {
+  const { disk, files } = log.context;
+  const bases = await listSegmentBases(disk, log.directory);
+  for (const base of bases.filter((each) => each < input.mark.firstSegmentBase)) {
+    await removeSegmentFiles(disk, files, log.directory, base);
+    log.hasNewNames = true;
+  }
+  const kept = bases.filter((each) => each >= input.mark.firstSegmentBase);
+  log.startOffset = Math.max(input.mark.startOffset, kept[0] ?? 0);
+  for (const base of kept)
+    log.segments.push(new Segment(files, log.directory, base, await createdMs(log, base)));
+  const epochs = await readEpochs(disk, log.directory);
+  for (const { epoch, startOffset } of epochs ?? []) log.epochs.assign(epoch, startOffset);
+  const load = new Load(log, input);
+  await load.segments();
+  finishOffsets(log, input);
+  if (log.epochs.truncateFromEnd(log.endOffset + 1)) log.areEpochsDirty = true;
+  log.epochs.truncateFromStart(log.startOffset);
+  const obsoleteKeys = await restoreProducers(log, load.firstWalked, input.isClean && !load.hasWalked);
+  if (epochs === undefined && log.id.kind === "topic")
+    await applyHeaders(log, 0, log.segments.length, addEpoch(log));
+  await removeStraySnapshots(log);
+  return { torn: load.torn, obsoleteKeys };
+}
+
+function addEpoch(log: PartitionLog): (header: { leaderEpoch: number; baseOffset: number }) => void {
+  return ({ leaderEpoch, baseOffset }) => {
+    if (log.epochs.assign(leaderEpoch, baseOffset)) log.areEpochsDirty = true;
+  };
+}
+
+async function createdMs(log: PartitionLog, base: number): Promise<number> {
+  const probe = new Segment(log.context.files, log.directory, base, 0);
+  return (await log.context.disk.stat(probe.path))?.modifiedMs ?? log.context.clock.nowMs();
+}
+
+function finishOffsets(log: PartitionLog, input: LoadInput): void {
+  const last = log.segments.at(-1);
+  if (last === undefined) {
+    // A new log, or one whose files are gone: what was proven is reported, and offsets are not used again.
+    const endOffset = Math.max(input.provenEnd, log.startOffset);
+    log.endOffset = endOffset;
+    log.durableOffset = endOffset;
+    if (endOffset > log.startOffset) {
+      quarantine(
+        log,
+        { fromOffset: log.startOffset, toOffset: endOffset, segmentBase: endOffset, position: 0 },
+        "no file",
+      );
+    }
+    log.roll();
+    return;
+  }
+  log.endOffset = last.nextOffset;
+  log.startOffset = Math.min(log.startOffset, log.endOffset);
+  log.durableOffset = log.endOffset;
+  // Nothing is appended behind bytes that no batch owns.
+  if (
+    log.quarantine.ranges.some(
+      (range) => range.toOffset === log.endOffset && range.resumePosition === last.sizeBytes,
+    )
+  ) {
+    log.roll();
+  }
+}
+
+function quarantine(
+  log: PartitionLog,
+  range: {
+    fromOffset: number;
+    toOffset: number;
+    segmentBase: number;
+    position: number;
+    resumePosition?: number;
+  },
+  fault: string,
+): void {
+  const { fromOffset, toOffset } = range;
+  log.quarantine.add({ resumePosition: range.position, ...range });
+  const where = `${log.directory}, segment ${range.segmentBase}, byte ${range.position}: ${fault}`;
+  log.context.emit({ kind: "corruptionQuarantined", log: log.label, fromOffset, toOffset, where });
+}
+
+/** One load's progress over the segments. */
+class Load {
+  readonly #log: PartitionLog;
+  readonly #input: LoadInput;
+  /** Index of the first segment that was walked; the number of segments when none was. */
+  firstWalked: number;
+  torn: { fromOffset: number; bytes: number } | undefined;
+
+  constructor(log: PartitionLog, input: LoadInput) {
+    this.#log = log;
+    this.#input = input;
+    this.firstWalked = log.segments.length;
+  }
+
+  get hasWalked(): boolean {
+    return this.firstWalked < this.#log.segments.length;
+  }
+
+  async segments(): Promise<void> {
+    const { segments } = this.#log;
+    for (let i = 0; i < segments.length; i++) {
+      const segment = segments[i] as Segment;
+      const nextBase = segments[i + 1]?.baseOffset;
+      segment.isOnDisk = true;
+      const reachesMark = nextBase === undefined || nextBase > this.#input.mark.recoveryPoint;
+      const isBelieved = (this.#input.isClean || !reachesMark) && (await this.#believe(segment, nextBase));
+      if (!isBelieved) {
+        this.firstWalked = Math.min(this.firstWalked, i);
+        await this.#walk(segment, nextBase);
+        if (this.torn !== undefined) {
+          await this.#removeAfter(i);
+          return;
+        }
+      }
+      if (nextBase !== undefined && segment.nextOffset < nextBase) this.#gap(segment, nextBase);
+      if (nextBase !== undefined) {
+        segment.seal();
+        if (!isBelieved) await segment.flushIndexes(true);
+      }
+    }
+    const last = segments.at(-1);
+    if (last !== undefined && last.nextOffset < this.#input.provenEnd) this.#gap(last, this.#input.provenEnd);
+  }
+
+  /** Takes a segment from size and indexes. False: they cannot be right. */
+  async #believe(segment: Segment, nextBase: number | undefined): Promise<boolean> {
+    const { disk, files } = this.#log.context;
+    const sizeOf = async (path: string): Promise<number | undefined> => (await disk.stat(path))?.sizeBytes;
+    const [logBytes, indexBytes, timeBytes] = [
+      await sizeOf(segment.path),
+      await sizeOf(segment.index.file.path),
+      await sizeOf(segment.timeIndex.file.path),
+    ];
+    if (logBytes === undefined || indexBytes === undefined || timeBytes === undefined) return false;
+    const nextOffset = nextBase ?? this.#input.mark.recoveryPoint;
+    const relativeEnd = nextOffset - segment.baseOffset;
+    if (relativeEnd < 0 || (logBytes > 0 && relativeEnd === 0)) return false;
+    if (!(await segment.index.load(indexBytes, logBytes, relativeEnd))) return false;
+    const time = await segment.timeIndex.load(timeBytes, relativeEnd);
+    if (time === undefined) return false;
+    const from = await segment.index.lookup(relativeEnd);
+    const check = { firstTimestampMs: -1, nextOffset: -1 };
+    await files.use(segment.path, async (file) => {
+      await walkBatches(file, { from: 0, to: logBytes, firstOffset: segment.baseOffset }, (header) => {
+        check.firstTimestampMs = header.maxTimestampMs;
+        return false;
+      });
+      if (nextBase === undefined) check.nextOffset = await endFrom(file, from, logBytes, segment.baseOffset);
+    });
+    if (nextBase === undefined && check.nextOffset !== nextOffset) return false;
+    segment.restoreTime(time);
+    segment.skipTo(logBytes, nextOffset);
+    segment.firstTimestampMs = check.firstTimestampMs;
+    segment.writtenBytes = logBytes;
+    segment.writtenOffset = nextOffset;
+    return true;
+  }
+
+  async #walk(segment: Segment, nextBase: number | undefined): Promise<void> {
+    const log = this.#log;
+    const interval = log.config.indexIntervalBytes;
+    const note = addEpoch(log);
+    await segment.resetForRebuild();
+    const fileBytes = await log.context.files.use(segment.path, async (file) => {
+      const size = await file.size();
+      while (segment.sizeBytes < size) {
+        const range = { from: segment.sizeBytes, to: size, firstOffset: segment.nextOffset };
+        const end = await walkBatches(file, range, (header) => {
+          segment.add(header, interval);
+          note(header);
+          return undefined;
+        });
+        if (end.fault === undefined) break;
+        if (end.nextOffset >= this.#input.provenEnd) {
+          await this.#cut(segment, file.truncate.bind(file), size);
+          return segment.sizeBytes;
+        }
+        await this.#quarantineIn(segment, file, size, nextBase, end.fault);
+      }
+      return size;
+    });
+    segment.writtenBytes = fileBytes;
+    segment.writtenOffset = segment.nextOffset;
+    segment.isDirty = true;
+  }
+
+  /** Torn: cut the file at the end of its last good batch. */
+  async #cut(segment: Segment, truncate: (sizeBytes: number) => Promise<void>, size: number): Promise<void> {
+    await truncate(segment.sizeBytes);
+    this.torn = { fromOffset: segment.nextOffset, bytes: size - segment.sizeBytes };
+  }
+
+  async #quarantineIn(
+    segment: Segment,
+    file: ReadableFile,
+    size: number,
+    nextBase: number | undefined,
+    fault: string,
+  ): Promise<void> {
+    const [position, fromOffset] = [segment.sizeBytes, segment.nextOffset];
+    const endOffset = nextBase ?? this.#input.provenEnd;
+    const maxOffset = nextBase ?? Number.MAX_SAFE_INTEGER;
+    const next = await findNextBatch(file, {
+      from: position + 1,
+      to: size,
+      minOffset: fromOffset,
+      maxOffset,
+    });
+    const toOffset = next?.baseOffset ?? endOffset;
+    const resumePosition = next?.position ?? size;
+    const range = { fromOffset, toOffset, segmentBase: segment.baseOffset, position, resumePosition };
+    quarantine(this.#log, range, fault);
+    segment.skipTo(resumePosition, toOffset);
+  }
+
+  /** The file is shorter than what was proven. */
+  #gap(segment: Segment, toOffset: number): void {
+    const range = {
+      fromOffset: segment.nextOffset,
+      toOffset,
+      segmentBase: segment.baseOffset,
+      position: segment.sizeBytes,
+    };
+    quarantine(this.#log, range, "the file ends before the batch does");
+    segment.skipTo(segment.sizeBytes, toOffset);
+    segment.writtenOffset = toOffset;
+  }
+
+  async #removeAfter(index: number): Promise<void> {
+    const log = this.#log;
+    const { disk, files } = log.context;
+    for (const segment of log.segments.splice(index + 1)) {
+      const bytes = (await disk.stat(segment.path))?.sizeBytes ?? 0;
+      if (this.torn !== undefined) this.torn.bytes += bytes;
+      await removeSegmentFiles(disk, files, log.directory, segment.baseOffset);
+      log.hasNewNames = true;
+    }
+  }
+}
+
+/** Offset after the last batch when walked from an index position, -1 when the bytes are not batches. */
+async function endFrom(file: ReadableFile, from: number, to: number, baseOffset: number): Promise<number> {
+  let nextOffset = from === 0 ? baseOffset : -1;
+  const first = await headerAt(file, from, to);
+  if (first === undefined) return from === to ? nextOffset : -1;
+  const end = await walkBatches(file, { from, to, firstOffset: first.baseOffset }, () => undefined);
+  nextOffset = end.fault === undefined && end.position === to ? end.nextOffset : -1;
+  return nextOffset;
+}
+
+async function headerAt(
+  file: ReadableFile,
+  position: number,
+  to: number,
+): Promise<{ baseOffset: number } | undefined> {
+  if (position >= to) return undefined;
+  const bytes = await readFully(file, Math.min(batchHeaderBytes, to - position), position);
+  try {
+    return readBatchHeader(bytes, 0);
+  } catch {
+    return undefined;
+  }
+}
