@@ -181,6 +181,18 @@ export interface SinkBatch {
   readonly records: readonly SinkRecord[];
   /** Leader epoch of the partition's batch (L4); -1 in an agent. */
   readonly leaderEpoch: number;
+  /** Records of it that the runner has set aside (a batch that does not decode): the sink's books count them. */
+  readonly setAsideCount?: number;
+}
+
+/** A destination's own books about one origin, at one moment (S1). Offsets, and counts of records. */
+export interface DestinationBooks {
+  /** Where delivery began. */
+  readonly begun: number;
+  /** Everything below is published or set aside. */
+  readonly resume: number;
+  readonly published: number;
+  readonly setAside: number;
 }
 
 /** What a sink tells its runner while it works. */
@@ -221,6 +233,8 @@ export interface Sink {
   flush(signal: AbortSignal): Promise<void>;
   /** Records published ever, from the destination's own books (S1); sinks with standing have it. */
   publishedCount?(): number;
+  /** The same with everything else the books say, as one consistent cut. */
+  books?(): DestinationBooks;
   close(): Promise<void>;
 }
 

@@ -3,6 +3,7 @@ export {
   type ComponentContext,
   type ComponentDefinition,
   type ComponentRegistry,
+  type DestinationBooks,
   defineInterceptor,
   defineSink,
   defineSource,
@@ -30,3 +31,4 @@ export {
   type Standing,
   streamHeader,
 } from "./contract.ts";
+export { type DeadLetter, DeadLetters } from "./run/dead-letters.ts";

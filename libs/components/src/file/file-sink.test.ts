@@ -146,8 +146,9 @@ describe("publishing", () => {
   it("offsets without records move the resume offset, without a file (C5)", async () => {
     const { open, write, flush, sink } = makeSink(directory);
     await open(1);
-    await write({ from: 0, to: 100, records: [], leaderEpoch: 2 });
+    await write({ from: 0, to: 100, records: [], leaderEpoch: 2, setAsideCount: 3 });
     await flush();
+    expect(sink.books()).toEqual({ begun: 0, resume: 100, published: 0, setAside: 3 });
     await sink.close();
     expect(await published(directory)).toEqual(new Map());
     expect(await makeSink(directory).open(2)).toEqual({ resumeFrom: 100, leaderEpoch: 2 });

@@ -11,6 +11,7 @@ import { AppError, invariant } from "@millrace/base";
 import type {
   Assignment,
   ComponentContext,
+  DestinationBooks,
   Sink,
   SinkBatch,
   SinkFeedback,
@@ -115,7 +116,14 @@ export class FileSink implements Sink {
   }
 
   publishedCount(): number {
-    return this.#opened?.log.last.totals.records ?? 0;
+    return this.books().published;
+  }
+
+  books(): DestinationBooks {
+    const last = this.#opened?.log.last;
+    if (last === undefined) return { begun: 0, resume: 0, published: 0, setAside: 0 };
+    const { begun, resume, totals } = last;
+    return { begun, resume: resume.offset, published: totals.records, setAside: totals.refused };
   }
 
   async close(): Promise<void> {
@@ -166,6 +174,7 @@ export class FileSink implements Sink {
       if (this.#isFull(opened.file)) await this.#commit(opened);
     }
     if (batch.to > opened.through) {
+      opened.refused += batch.setAsideCount ?? 0;
       opened.through = batch.to;
       opened.leaderEpoch = batch.leaderEpoch;
     }
