@@ -57,18 +57,20 @@ async function apply(change: Change): Promise<void> {
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { check: { type: "boolean" }, baseline: { type: "boolean" } } });
   let changed = 0;
-  for (const generator of generators) {
+  for (const { name, load } of generators) {
     // One that fails must not keep the others from being written: a page may wait for code that is generated.
-    const changes = await changesOf(generator).catch((error: unknown) => {
-      console.log(
-        `${generator.name} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      );
-      process.exitCode = 1;
-      return [];
-    });
+    const changes = await load()
+      .then(changesOf)
+      .catch((error: unknown) => {
+        console.log(
+          `${name} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        );
+        process.exitCode = 1;
+        return [];
+      });
     for (const change of changes) {
       changed += 1;
-      console.log(`${generator.name}: ${change.path} is ${change.kind}`);
+      console.log(`${name}: ${change.path} is ${change.kind}`);
       if (values.check !== true) await apply(change);
     }
   }

@@ -16,7 +16,6 @@ const retryMeaning: readonly (readonly [string, string])[] = [
 
 /** The generator of the errors page. */
 export const errorsReference: Generator = {
-  name: "errors reference",
   owns: [],
   generate: () => Promise.resolve([{ path: "docs/reference/errors.md", content: page() }]),
 };

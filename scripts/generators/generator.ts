@@ -11,8 +11,6 @@ export interface GeneratedFile {
  * run cannot differ. Output must be a function of the sources alone (no dates, no machine paths).
  */
 export interface Generator {
-  /** Shown when something is out of date. */
-  readonly name: string;
   /** Folders, from the repository root, that belong to this generator alone: other files in them are removed. */
   readonly owns: readonly string[];
   /** Produces all files. */

@@ -14,7 +14,6 @@ const declares = /\bdeclare(Counter|Gauge|Histogram|Event)\(/;
 
 /** The generator of the telemetry page. */
 export const telemetryReference: Generator = {
-  name: "telemetry reference",
   owns: [],
   async generate() {
     for (const path of await declaringModules()) await import(pathToFileURL(path).href);
