@@ -1,2 +1,83 @@
+/** `millrace agent`: run, validate, graph. */
 import type { Command } from "commander";
-export function addAgentCommands(_program: Command): void {}
+import { addExamples } from "../help.ts";
+import { exitCode, Output } from "../output.ts";
+
+interface FileOptions {
+  readonly name?: string;
+  readonly flumeCompat?: boolean;
+}
+
+/** Adds `agent` and what is below it. */
+export function addAgentCommands(program: Command): void {
+  const agent = program
+    .command("agent")
+    .description("Run, check and draw agent configurations: flume.conf or YAML.");
+  addRun(agent);
+  addValidate(agent);
+  addGraph(agent);
+}
+
+function withName(command: Command): Command {
+  return command
+    .option("-n, --name <agent>", "agent of the file; needed when it has several")
+    .option("--flume-compat", "unknown keys are warnings, not errors");
+}
+
+function addRun(agent: Command): void {
+  const command = agent
+    .command("run")
+    .description("Run an agent from a configuration file until it is stopped.")
+    .usage("[options] <file> [--<setting> <value>...]")
+    .argument("<file>", "flume.conf (*.conf, *.properties) or YAML")
+    .option("--print-config", "print the effective settings and where each came from, then end")
+    .option("--log-level <level>", "error, warn, info or debug")
+    .allowUnknownOption()
+    .allowExcessArguments();
+  withName(command).action(
+    async (file: string, options: FileOptions & { readonly printConfig?: boolean }, own: Command) => {
+      const { serveService } = await import("../serve.ts");
+      const flags = ["--file", file];
+      if (options.name !== undefined) flags.push("--name", options.name);
+      if (options.flumeCompat === true) flags.push("--flume-compat", "true");
+      await serveService("agent", options, [...flags, ...own.args.slice(1)]);
+    },
+  );
+  addExamples(command, [
+    ["an existing Flume configuration, unchanged", "millrace agent run flume.conf --name a1"],
+    [
+      "with its data somewhere else",
+      "millrace agent run pipeline.yaml --data-directory /var/lib/millrace/agent",
+    ],
+  ]);
+}
+
+function addValidate(agent: Command): void {
+  const command = agent
+    .command("validate")
+    .description("Check a configuration file: every problem with its line, exit code 1.")
+    .argument("<file>", "flume.conf (*.conf, *.properties) or YAML");
+  withName(command).action(async (file: string, options: FileOptions) => {
+    const { checkAgentFile } = await import("../agent-file.ts");
+    const output = new Output();
+    const { problems, warnings, summary } = await checkAgentFile(file, options);
+    for (const warning of warnings) output.note(`warning: ${warning}`);
+    await output.write(
+      problems.length === 0 ? `${summary}\n` : problems.map((problem) => `${problem}\n`).join(""),
+    );
+    if (problems.length > 0) process.exitCode = exitCode.failure;
+  });
+  addExamples(command, [["before it is deployed", "millrace agent validate flume.conf"]]);
+}
+
+function addGraph(agent: Command): void {
+  const command = agent
+    .command("graph")
+    .description("Draw the pipelines of a configuration file as a Mermaid flowchart.")
+    .argument("<file>", "flume.conf (*.conf, *.properties) or YAML");
+  withName(command).action(async (file: string, options: FileOptions) => {
+    const { drawAgentFile } = await import("../agent-file.ts");
+    await new Output().write(await drawAgentFile(file, options));
+  });
+  addExamples(command, [["into a file for a page", "millrace agent graph pipeline.yaml > pipeline.mmd"]]);
+}

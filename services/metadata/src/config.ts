@@ -28,7 +28,7 @@ export const metadataConfigSchema = z.strictObject({
     .describe("Host told to clients and nodes; the bound one when absent."),
   advertisedPort: port().optional().describe("Port told to clients and nodes; the bound one when absent."),
   httpHost: z.string().default("127.0.0.1").describe("Address of /metrics, /healthz and /readyz."),
-  httpPort: port().default(9760).describe("Port of /metrics, /healthz and /readyz; 0 = any free one."),
+  httpPort: port().default(9751).describe("Port of /metrics, /healthz and /readyz; 0 = any free one."),
   insecure: z
     .stringbool()
     .or(z.boolean())

@@ -1,6 +1,8 @@
 /** Configuration of the storage service: file < environment < flag. */
-import { addressList, port, size, z } from "@millrace/config";
+import { addressList, formatHostPort, port, size, z } from "@millrace/config";
+import type { ListenerOptions } from "@millrace/rpc";
 import { requestBytesMaxDefault, storagePortDefault, streamCreditBytesDefault } from "./limits.ts";
+import type { StorageOptions } from "./wiring.ts";
 
 const tls = z
   .strictObject({
@@ -42,3 +44,32 @@ export const storageConfigSchema = z.strictObject({
 
 /** A storage service's configuration. */
 export type StorageConfig = z.output<typeof storageConfigSchema>;
+
+/** The options that a configuration stands for. */
+export function storageOptions(config: StorageConfig): StorageOptions {
+  const { nodeId, advertisedHost, advertisedPort } = config;
+  return {
+    dataDirectory: config.dataDirectory,
+    ...(nodeId === undefined ? {} : { nodeId }),
+    bootstrapServers: config.bootstrapServers.map(formatHostPort),
+    listeners: [
+      {
+        name: "client",
+        host: config.host,
+        port: config.port,
+        ...(advertisedHost === undefined ? {} : { advertisedHost }),
+        ...(advertisedPort === undefined ? {} : { advertisedPort }),
+        ...(config.tls === undefined ? {} : { tls: tlsOptions(config.tls) }),
+      },
+    ],
+    allowInsecure: config.insecure,
+    rack: config.rack,
+    streamCreditBytes: config.streamCreditBytes,
+    requestBytesMax: config.requestBytesMax,
+  };
+}
+
+function tlsOptions(tlsConfig: NonNullable<StorageConfig["tls"]>): NonNullable<ListenerOptions["tls"]> {
+  const { certificateFile, keyFile, clientAuthorityFile } = tlsConfig;
+  return { certificateFile, keyFile, ...(clientAuthorityFile === undefined ? {} : { clientAuthorityFile }) };
+}

@@ -25,7 +25,7 @@ import { createTelemetry, startHttp, type Telemetry } from "@millrace/telemetry"
 import { Appender } from "./drivers/appender.ts";
 import { DirectoryReports } from "./drivers/directory-reports.ts";
 import { Floors } from "./drivers/floors.ts";
-import { Partitions } from "./drivers/partitions.ts";
+import { Partitions, type PartitionStatus } from "./drivers/partitions.ts";
 import * as events from "./events.ts";
 import {
   drainMsMax,
@@ -85,6 +85,8 @@ export interface StorageService {
   readonly failed: Promise<AppError>;
   /** Retention does not remove offsets at or above `offset` (rule S2); Infinity lifts it. False: not hosted here. */
   holdRetention(topicId: string, partition: number, offset: number): boolean;
+  /** How the hosted partitions stand, all at one moment (rule S1). */
+  partitions(): PartitionStatus[];
   /** Drains and stops; returns what did not stop well. */
   stop(): Promise<readonly AppError[]>;
 }
@@ -175,6 +177,7 @@ class StorageNode {
       telemetry,
       ready,
       failed: this.#failed.promise,
+      partitions: () => partitions.status(),
       holdRetention: (topicId, partition, offset) => partitions.holdRetention(topicId, partition, offset),
       stop: async () => {
         const failures = await this.#shutdown.stop();

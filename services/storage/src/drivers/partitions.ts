@@ -59,6 +59,19 @@ export interface ServedPartition {
   readonly leaderEpoch: number;
 }
 
+/** A hosted partition at one moment. */
+export interface PartitionStatus {
+  readonly topicId: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly startOffset: number;
+  /** Next offset to be assigned. */
+  readonly endOffset: number;
+  readonly sizeBytes: number;
+  /** Wire sequence of the last record of each producer the partition knows. */
+  readonly lastSequences: ReadonlyMap<number, number>;
+}
+
 /** What the partitions work with. */
 export interface PartitionsOptions {
   readonly directory: DataDirectory;
@@ -82,6 +95,16 @@ export class Partitions {
   /** What is hosted. */
   get all(): Iterable<HostedPartition> {
     return this.#hosted.values();
+  }
+
+  /** How the opened ones stand, all at one moment. */
+  status(): PartitionStatus[] {
+    return [...this.#hosted.values()].flatMap(({ topicId, topicName: topic, partition, log }) => {
+      if (log === undefined) return [];
+      const { startOffset, endOffset, sizeBytes } = log;
+      const lastSequences = new Map(log.producers().map((each) => [each.producerId, each.lastSequence]));
+      return [{ topicId, topic, partition, startOffset, endOffset, sizeBytes, lastSequences }];
+    });
   }
 
   /** Takes the view's present state in. Resolves when the disk agrees with it. */
