@@ -69,6 +69,7 @@ const houseRules = [
       path: "^(libs/core/[^/]+|libs/(?!core/)[^/]+|services/[^/]+)/",
       pathNot: "^$1/",
       dependencyTypes: ["local"],
+      dependencyTypesNot: ["aliased-workspace"],
     },
   },
   {
