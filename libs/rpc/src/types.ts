@@ -43,6 +43,8 @@ export interface ListenerOptions {
   readonly advertisedHost?: string;
   readonly advertisedPort?: number;
   readonly tls?: TlsServerOptions;
+  /** The flag that sets the port, named when it is in use; `--port` when absent. */
+  readonly portFlag?: string;
 }
 
 /** PEM files of a TLS server. */
