@@ -50,134 +50,147 @@ async function reasonOf(work: Promise<unknown>): Promise<string> {
   return "no error";
 }
 
+/** What the cases of one test share. */
+interface State {
+  harness: LogHarness;
+  log: MetadataLog;
+}
+
 /** Runs the suite. */
 export function describeMetadataLog(engine: string, createHarness: () => Promise<LogHarness>): void {
   describe(`metadata log: ${engine}`, () => {
-    let harness: LogHarness;
-    let log: MetadataLog;
+    const state = {} as State;
     beforeEach(async () => {
-      harness = await createHarness();
-      log = await harness.open();
+      state.harness = await createHarness();
+      state.log = await state.harness.open();
     });
     afterEach(async () => {
-      await log.close();
-      await harness.destroy();
+      await state.log.close();
+      await state.harness.destroy();
     });
+    appendCases(state);
+    readCases(state);
+    snapshotCases(state);
+  });
+}
 
-    it("counts sequences from 1 without gaps and chains hashes", async () => {
-      expect(log.head).toEqual(logStart);
-      await appendAll(log, ["a", "b", "c"]);
-      const batches = await readAll(log);
-      expect(batches.map((batch) => batch.position.sequence)).toEqual([1, 2, 3]);
-      expect(new Set(batches.map((batch) => batch.position.hash)).size).toBe(3);
-      expect(log.head).toEqual(batches.at(-1)?.position);
-      expect(idsOf(await readAll(log, 2))).toEqual(["b", "c"]);
-      expect(await readAll(log, 4)).toEqual([]);
-    });
+function appendCases(state: State): void {
+  it("counts sequences from 1 without gaps and chains hashes", async () => {
+    expect(state.log.head).toEqual(logStart);
+    await appendAll(state.log, ["a", "b", "c"]);
+    const batches = await readAll(state.log);
+    expect(batches.map((batch) => batch.position.sequence)).toEqual([1, 2, 3]);
+    expect(new Set(batches.map((batch) => batch.position.hash)).size).toBe(3);
+    expect(state.log.head).toEqual(batches.at(-1)?.position);
+    expect(idsOf(await readAll(state.log, 2))).toEqual(["b", "c"]);
+    expect(await readAll(state.log, 4)).toEqual([]);
+  });
 
-    it("carries every kind of record unchanged", async () => {
-      const [batch] = planChange(sampleRecords) as [NewBatch];
-      await log.append(0, batch);
-      expect((await readAll(log))[0]?.records).toEqual(sampleRecords);
-    });
+  it("carries every kind of record unchanged", async () => {
+    const [batch] = planChange(sampleRecords) as [NewBatch];
+    await state.log.append(0, batch);
+    expect((await readAll(state.log))[0]?.records).toEqual(sampleRecords);
+  });
 
-    it("appends only where the log still ends: a stale writer changes nothing", async () => {
-      await appendAll(log, ["a", "b"]);
-      for (const stale of [0, 1, 3]) {
-        expect(await log.append(stale, batchOf("stale"))).toEqual({ kind: "conflict", head: log.head });
+  it("appends only where the log still ends: a stale writer changes nothing", async () => {
+    await appendAll(state.log, ["a", "b"]);
+    for (const stale of [0, 1, 3]) {
+      expect(await state.log.append(stale, batchOf("stale"))).toEqual({
+        kind: "conflict",
+        head: state.log.head,
+      });
+    }
+    expect(idsOf(await readAll(state.log))).toEqual(["a", "b"]);
+    await appendAll(state.log, ["c"]);
+  });
+
+  it("refuses a batch over the limit and goes on", async () => {
+    const large = { ...batchOf("large"), records: [topicDeleted("x".repeat(batchBytesMax))] };
+    expect(await reasonOf(state.log.append(0, large))).toBe("LIMIT_EXCEEDED");
+    await appendAll(state.log, ["a"]);
+  });
+
+  it("keeps every acknowledged batch through kill -9", async () => {
+    await appendAll(state.log, ["a", "b", "c"]);
+    const { logId, head } = log;
+    await state.harness.kill(state.log);
+    state.log = await state.harness.open();
+    expect({ logId: state.log.logId, head: state.log.head }).toEqual({ logId, head });
+    expect(idsOf(await readAll(state.log))).toEqual(["a", "b", "c"]);
+    await appendAll(state.log, ["d"]);
+    expect(idsOf(await readAll(state.log, 3))).toEqual(["c", "d"]);
+  });
+}
+
+function readCases(state: State): void {
+  it("watches what is there and what comes, in order, until it is aborted", async () => {
+    await appendAll(state.log, ["a", "b"]);
+    const abort = new AbortController();
+    const seen: string[] = [];
+    let waiting = Promise.withResolvers<unknown>();
+    const watching = (async () => {
+      for await (const batch of state.log.watch(2, abort.signal)) {
+        seen.push(batch.batchId);
+        waiting.resolve(undefined);
       }
-      expect(idsOf(await readAll(log))).toEqual(["a", "b"]);
-      await appendAll(log, ["c"]);
-    });
-
-    it("refuses a batch over the limit and goes on", async () => {
-      const large = { ...batchOf("large"), records: [topicDeleted("x".repeat(batchBytesMax))] };
-      expect(await reasonOf(log.append(0, large))).toBe("LIMIT_EXCEEDED");
-      await appendAll(log, ["a"]);
-    });
-
-    it("keeps every acknowledged batch through kill -9", async () => {
-      await appendAll(log, ["a", "b", "c"]);
-      const { logId, head } = log;
-      await harness.kill(log);
-      log = await harness.open();
-      expect({ logId: log.logId, head: log.head }).toEqual({ logId, head });
-      expect(idsOf(await readAll(log))).toEqual(["a", "b", "c"]);
-      await appendAll(log, ["d"]);
-      expect(idsOf(await readAll(log, 3))).toEqual(["c", "d"]);
-    });
-
-    it("watches what is there and what comes, in order, until it is aborted", async () => {
-      await appendAll(log, ["a", "b"]);
-      const abort = new AbortController();
-      const seen: string[] = [];
-      let waiting = Promise.withResolvers<void>();
-      const watching = (async () => {
-        for await (const batch of log.watch(2, abort.signal)) {
-          seen.push(batch.batchId);
-          waiting.resolve();
-        }
-      })();
+    })();
+    await waiting.promise;
+    for (const id of ["c", "d"]) {
+      waiting = Promise.withResolvers<unknown>();
+      await appendAll(state.log, [id]);
       await waiting.promise;
-      for (const id of ["c", "d"]) {
-        waiting = Promise.withResolvers<void>();
-        await appendAll(log, [id]);
-        await waiting.promise;
-      }
-      expect(seen).toEqual(["b", "c", "d"]);
-      abort.abort();
-      await watching;
-    });
+    }
+    expect(seen).toEqual(["b", "c", "d"]);
+    abort.abort();
+    await watching;
+  });
 
-    it("assembles a change of several batches, and voids it when a foreign one comes between", async () => {
-      const records = Array.from({ length: 40 }, (_, index) =>
-        topicDeleted(`${index}`.padStart(30_000, "x")),
-      );
-      const parts = planChange(records);
-      expect(parts.length).toBeGreaterThan(2);
-      for (const part of parts) await log.append(log.head.sequence, part);
-      const [first, second] = planChange(records) as [NewBatch, NewBatch];
-      await log.append(log.head.sequence, first);
-      await appendAll(log, ["foreign"]);
-      await log.append(log.head.sequence, second);
-      await appendAll(log, ["last"]);
-      const assembler = new ChangeAssembler();
-      const changes = (await readAll(log))
-        .map((batch) => assembler.add(batch))
-        .filter((change) => change !== undefined);
-      expect(changes.map((change) => change.position.sequence)).toEqual([
-        parts.length,
-        parts.length + 2,
-        parts.length + 4,
-      ]);
-      expect(changes[0]?.records).toEqual(records);
-    });
+  it("assembles a change of several batches, and voids it when a foreign one comes between", async () => {
+    const records = Array.from({ length: 40 }, (_, index) => topicDeleted(`${index}`.padStart(30_000, "x")));
+    const parts = planChange(records);
+    expect(parts.length).toBeGreaterThan(2);
+    for (const part of parts) await state.log.append(state.log.head.sequence, part);
+    const [first, second] = planChange(records) as [NewBatch, NewBatch];
+    await state.log.append(state.log.head.sequence, first);
+    await appendAll(state.log, ["foreign"]);
+    await state.log.append(state.log.head.sequence, second);
+    await appendAll(state.log, ["last"]);
+    const assembler = new ChangeAssembler();
+    const changes = (await readAll(state.log))
+      .map((batch) => assembler.add(batch))
+      .filter((change) => change !== undefined);
+    expect(changes.map((change) => change.position.sequence)).toEqual([
+      parts.length,
+      parts.length + 2,
+      parts.length + 4,
+    ]);
+    expect(changes[0]?.records).toEqual(records);
+  });
+}
 
-    it("gives back the newest snapshot; the log behind the older of two may go, never more", async () => {
-      expect(await log.loadSnapshot()).toBeUndefined();
-      const snapshots = [];
-      for (const id of ["a", "b", "c"]) {
-        await appendAll(log, [id]);
-        snapshots.push({ position: log.head, records: [topicDeleted(id), ...sampleRecords] });
-        await log.saveSnapshot(snapshots.at(-1) as (typeof snapshots)[number]);
-      }
-      await appendAll(log, ["d"]);
-      expect(await log.loadSnapshot()).toEqual(snapshots[2]);
-      // From the older kept snapshot on everything is there.
-      expect(idsOf(await readAll(log, 3))).toEqual(["c", "d"]);
-      await harness.kill(log);
-      log = await harness.open();
-      expect(await log.loadSnapshot()).toEqual(snapshots[2]);
-      expect(idsOf(await readAll(log, 3))).toEqual(["c", "d"]);
-    });
+function snapshotCases(state: State): void {
+  it("gives back the newest snapshot; the log behind the older of two may go, never more", async () => {
+    expect(await state.log.loadSnapshot()).toBeUndefined();
+    const snapshots = [];
+    for (const id of ["a", "b", "c"]) {
+      await appendAll(state.log, [id]);
+      snapshots.push({ position: state.log.head, records: [topicDeleted(id), ...sampleRecords] });
+      await state.log.saveSnapshot(snapshots.at(-1) as (typeof snapshots)[number]);
+    }
+    await appendAll(state.log, ["d"]);
+    expect(await state.log.loadSnapshot()).toEqual(snapshots[2]);
+    // From the older kept snapshot on everything is there.
+    expect(idsOf(await readAll(state.log, 3))).toEqual(["c", "d"]);
+    await state.harness.kill(state.log);
+    state.log = await state.harness.open();
+    expect(await state.log.loadSnapshot()).toEqual(snapshots[2]);
+    expect(idsOf(await readAll(state.log, 3))).toEqual(["c", "d"]);
+  });
 
-    it("holds a snapshot of many chunks", async () => {
-      await appendAll(log, ["a"]);
-      const records = Array.from({ length: 60 }, (_, index) =>
-        topicDeleted(`${index}`.padStart(30_000, "y")),
-      );
-      await log.saveSnapshot({ position: log.head, records });
-      expect((await log.loadSnapshot())?.records).toEqual(records);
-    });
+  it("holds a snapshot of many chunks", async () => {
+    await appendAll(state.log, ["a"]);
+    const records = Array.from({ length: 60 }, (_, index) => topicDeleted(`${index}`.padStart(30_000, "y")));
+    await state.log.saveSnapshot({ position: state.log.head, records });
+    expect((await state.log.loadSnapshot())?.records).toEqual(records);
   });
 }

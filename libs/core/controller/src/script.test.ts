@@ -142,7 +142,7 @@ function show(value: object): string {
 }
 
 function compact(value: unknown): string {
-  return typeof value === "object" ? JSON.stringify(value).replaceAll('"', "") : String(value);
+  return typeof value === "string" ? value : JSON.stringify(value).replaceAll('"', "");
 }
 
 class Script {

@@ -126,13 +126,14 @@ export class WatchHub {
         ? { token, handshake, event: { $case: "snapshot", value: toSnapshot(head.image) } }
         : { token, handshake, event: { $case: "delta", value: emptyDelta } },
     );
-    while (!signal.aborted) {
+    const isOver = (): boolean => signal.aborted;
+    while (!isOver()) {
       if (!isWritable) await stream.whenWritable();
       if (this.#isClosed)
         throw new AppError("NODE_STARTING", "the metadata service is stopping: watch again");
       const next = this.#after(at);
       if (next === undefined && (await this.#changedWithin(this.#limits.heartbeatMs, signal))) continue;
-      if (signal.aborted) return;
+      if (isOver()) return;
       if (next !== undefined) at = next.position;
       isWritable = stream.write({
         token: toToken(log.logId, at),
@@ -184,18 +185,17 @@ export class WatchHub {
   /** True: something changed; false: the time is over or the watch. */
   #changedWithin(limitMs: number, signal: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
-      let timer: Timer | undefined;
       const finish = (hasChanged: boolean): void => {
-        timer?.cancel();
+        timer.cancel();
         this.#wakes.delete(wake);
-        signal.removeEventListener("abort", abort);
+        signal.removeEventListener("abort", giveUp);
         resolve(hasChanged);
       };
       const wake = (): void => finish(true);
-      const abort = (): void => finish(false);
-      timer = this.#clock.after(limitMs, abort);
+      const giveUp = (): void => finish(false);
+      const timer = this.#clock.after(limitMs, giveUp);
       this.#wakes.add(wake);
-      signal.addEventListener("abort", abort, { once: true });
+      signal.addEventListener("abort", giveUp, { once: true });
     });
   }
 }
