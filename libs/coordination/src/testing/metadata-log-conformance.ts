@@ -112,7 +112,7 @@ function appendCases(state: State): void {
 
   it("keeps every acknowledged batch through kill -9", async () => {
     await appendAll(state.log, ["a", "b", "c"]);
-    const { logId, head } = log;
+    const { logId, head } = state.log;
     await state.harness.kill(state.log);
     state.log = await state.harness.open();
     expect({ logId: state.log.logId, head: state.log.head }).toEqual({ logId, head });

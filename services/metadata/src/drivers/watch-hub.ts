@@ -11,7 +11,7 @@ import type { LogPosition, MetadataLog } from "@millrace/coordination";
 import type { HandshakeReply } from "@millrace/proto/common";
 import { MetadataDelta, type WatchMetadataResponse, type WatchToken } from "@millrace/proto/metadata";
 import type { OutgoingStream } from "@millrace/rpc";
-import type { Clock, Timer } from "@millrace/runtime";
+import type { Clock } from "@millrace/runtime";
 import { toDelta, toSnapshot } from "../rpc/to-proto.ts";
 import type { CommittedChange } from "./active-controller.ts";
 
