@@ -35,6 +35,11 @@ export interface SourcePosition {
   readonly order: number;
   /** null: the stream is over and its position is forgotten. */
   readonly value: string | null;
+  /**
+   * Records this stream has given up to here since it was first seen (S1): what is read again from an older position
+   * counts once. Absent: the source does not count; then the records put are counted.
+   */
+  readonly recordCount?: number;
 }
 
 /** What a pull source read. Positions are those after the records; both go into one transaction (A1). */
@@ -71,6 +76,8 @@ export interface PullSource {
 export interface Offering {
   readonly records: readonly FlowRecord[];
   readonly positions?: readonly SourcePosition[];
+  /** Records up to these positions that are not among `records`: dropped by an interceptor or set aside (S1). */
+  readonly withheldCount?: number;
   /** Durable notes of the source, in the same transaction as the records (the ledger of H2). null removes. */
   readonly notes?: readonly { readonly key: string; readonly value: Uint8Array | null }[];
 }
@@ -285,6 +292,8 @@ export interface SourceDefinition<Schema extends z.ZodType = z.ZodType>
 export interface SinkDefinition<Schema extends z.ZodType = z.ZodType> extends DefinitionBase<"sink", Schema> {
   /** True: the destination knows where it stands (files, topics): a connector may use it exactly once. */
   readonly hasStanding: boolean;
+  /** True: it talks to the cluster of the agent's bootstrap servers: it opens once the agent is registered there (L1). */
+  readonly needsCluster?: boolean;
   /** True: several instances may take from one channel in turn (A6). */
   readonly canShare: boolean;
   readonly create: (config: z.output<Schema>, context: ComponentContext) => Sink;

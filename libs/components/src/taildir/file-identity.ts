@@ -21,6 +21,8 @@ export interface FilePosition {
   readonly fingerprintBytes: number;
   /** True: the record before `offset` ended without newline (`--once`); a newline found there belongs to it. */
   readonly endedOpen: boolean;
+  /** Records given of this generation up to `offset` (S1). */
+  readonly recordCount: number;
 }
 
 /** Key of a file's position: unique per file and generation. */

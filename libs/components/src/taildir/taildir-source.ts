@@ -269,13 +269,19 @@ export class TaildirSource implements PullSource {
       fingerprint: "",
       fingerprintBytes: 0,
       endedOpen: false,
+      recordCount: 0,
     };
     const { skipToEnd, firstSightBytes } = this.#config;
     if (!skipToEnd && (firstSightBytes === 0 || sizeBytes <= firstSightBytes)) return position;
     const offset = skipToEnd ? sizeBytes : await startOfNextLine(path, sizeBytes - firstSightBytes);
     // Saved with the next transaction: a restart before the first line must not skip again to a later end.
     const start = { ...position, offset };
-    this.#pendingPositions.push({ key: positionKey(start), order: offset, value: formatPosition(start) });
+    this.#pendingPositions.push({
+      key: positionKey(start),
+      order: offset,
+      value: formatPosition(start),
+      recordCount: 0,
+    });
     return start;
   }
 
@@ -315,6 +321,7 @@ export class TaildirSource implements PullSource {
         fingerprint: "",
         fingerprintBytes: 0,
         endedOpen: false,
+        recordCount: 0,
       };
       saved.set(`${found.dev}:${inode}`, { key: `${found.dev}:${inode}:0`, position });
     }
@@ -358,7 +365,8 @@ function ended(key: string): SourcePosition {
 /** Sets the file's position in the list, replacing an earlier one of this read. */
 function setPosition(positions: SourcePosition[], file: TailedFile): void {
   const { key, position } = file;
-  const entry = { key, order: position.offset, value: formatPosition(position) };
+  const { offset: order, recordCount } = position;
+  const entry = { key, order, value: formatPosition(position), recordCount };
   const index = positions.findIndex((present) => present.key === key);
   if (index < 0) positions.push(entry);
   else positions[index] = entry;

@@ -124,6 +124,41 @@ describe("taildir", () => {
     expect(await harness.until(2)).toEqual(["one", "two"]);
   });
 
+  it("a newline that comes after an unfinished last line is no record, also not at the next finish", async () => {
+    await writeFile(path("a.log"), "one");
+    const harness = await started();
+    harness.source.finish();
+    expect(await harness.drain()).toEqual(["one"]);
+    await appendFile(path("a.log"), "\n");
+    await harness.restart();
+    harness.source.finish();
+    expect(await harness.drain()).toEqual(["one"]);
+    await appendFile(path("a.log"), "two");
+    await harness.restart();
+    harness.source.finish();
+    expect(await harness.drain()).toEqual(["one", "two"]);
+  });
+
+  it("S1: positions count the records they account for, and reading again counts once", async () => {
+    await writeFile(path("a.log"), "one\ntwo\nthree\n");
+    const harness = await started({ batchSize: 2 });
+    const counts: (number | undefined)[] = [];
+    const read = async (): Promise<void> => {
+      const { positions } = await harness.source.read(2, AbortSignal.timeout(5000));
+      counts.push(positions.at(-1)?.recordCount);
+      for (const { key, value } of positions) if (value !== null) harness.committed.set(key, value);
+    };
+    await read();
+    const saved = new Map(harness.committed);
+    await read();
+    expect(counts).toEqual([2, 3]);
+    harness.committed.clear();
+    for (const [key, value] of saved) harness.committed.set(key, value);
+    await harness.restart();
+    await read();
+    expect(counts).toEqual([2, 3, 3]);
+  });
+
   it("gives the unfinished last line on finish, and a newline that comes later is not a line of its own", async () => {
     await writeFile(path("a.log"), "one\ntwo");
     const harness = await started();

@@ -44,6 +44,7 @@ export class TailedFile {
   #fingerprint: string;
   #fingerprintBytes: number;
   #endedOpen: boolean;
+  #recordCount: number;
   #part = 0;
   #handle: FileHandle | undefined;
   #sizeSeen = -1;
@@ -61,6 +62,7 @@ export class TailedFile {
     this.#fingerprint = position.fingerprint;
     this.#fingerprintBytes = position.fingerprintBytes;
     this.#endedOpen = position.endedOpen;
+    this.#recordCount = position.recordCount;
   }
 
   get key(): string {
@@ -81,6 +83,7 @@ export class TailedFile {
       fingerprint: this.#fingerprint,
       fingerprintBytes: this.#fingerprintBytes,
       endedOpen: this.#endedOpen,
+      recordCount: this.#recordCount,
     };
   }
 
@@ -107,6 +110,7 @@ export class TailedFile {
     this.#modifiedSeen = mtimeMs;
     const result =
       this.#offset >= size ? { lines: [], atEnd: true } : await this.#readLines(handle, size, options);
+    this.#recordCount += result.lines.length;
     if (!isUnchanged) await this.#growFingerprint(handle, size);
     return endedKey === undefined ? result : { ...result, endedKey };
   }
@@ -136,6 +140,7 @@ export class TailedFile {
     this.#fingerprint = "";
     this.#fingerprintBytes = 0;
     this.#endedOpen = false;
+    this.#recordCount = 0;
     this.#part = 0;
     return endedKey;
   }
@@ -158,14 +163,15 @@ export class TailedFile {
     for (;;) {
       const chunk = Buffer.allocUnsafeSlow(wanted);
       const { bytesRead } = await handle.read(chunk, 0, wanted, this.#offset);
-      const bytes = chunk.subarray(0, bytesRead);
-      const lines = this.#takeLines(bytes, options.linesMax);
-      const isAll = this.#offset + (lines.length > 0 ? 0 : bytesRead) >= size;
+      const from = this.#offset;
+      const lines = this.#takeLines(chunk.subarray(0, bytesRead), options.linesMax);
       if (lines.length > 0) return { lines, atEnd: this.#offset >= size };
-      if (bytesRead >= options.lineBytesMax)
+      // The newline of a line given without it may have been passed.
+      const bytes = chunk.subarray(this.#offset - from, bytesRead);
+      if (bytes.length >= options.lineBytesMax)
         return { lines: [this.#cutLine(bytes.subarray(0, options.lineBytesMax))], atEnd: false };
-      if (isAll || bytesRead === 0)
-        return options.final && bytesRead > 0 ? this.#takeOpenLine(bytes) : { lines: [], atEnd: true };
+      if (bytes.length === 0 || this.#offset + bytes.length >= size)
+        return options.final && bytes.length > 0 ? this.#takeOpenLine(bytes) : { lines: [], atEnd: true };
       wanted = Math.min(wanted * 2, options.lineBytesMax, size - this.#offset);
     }
   }

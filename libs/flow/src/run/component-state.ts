@@ -3,6 +3,8 @@
 /** starting or trying again; running; waiting for room or its destination; nothing more to read; failed, tried again. */
 export type ComponentState = "starting" | "running" | "blocked" | "ended" | "failed";
 
+import type { SourceCounts } from "../put/source-books.ts";
+
 /** A source at one moment. */
 export interface SourceStatus {
   readonly name: string;
@@ -12,6 +14,8 @@ export interface SourceStatus {
   readonly error: string | undefined;
   /** Records put into channels since the start. */
   readonly recordCount: number;
+  /** Records over all starts, by the source's saved positions (S1). */
+  readonly counts: SourceCounts;
   readonly streamCount: number;
   /** A pull source has read everything there is now. */
   readonly isIdle: boolean;

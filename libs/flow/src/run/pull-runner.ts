@@ -72,6 +72,7 @@ export class PullRunner {
       state: this.#state,
       error: this.#error,
       recordCount: path.putCount,
+      counts: path.books.counts,
       streamCount: source.streamCount?.() ?? 0,
       isIdle: this.#isIdle,
       skipped: source.skipped?.() ?? [],
@@ -165,7 +166,8 @@ export class PullRunner {
     if (result.records.length === 0 && result.positions.length === 0) return;
     const { path, clock } = this.#options;
     const records = await this.#takeable(result.records);
-    const offering = { records, positions: result.positions };
+    const withheldCount = result.records.length - records.length;
+    const offering = { records, positions: result.positions, withheldCount };
     const options = { waitMs: Number.POSITIVE_INFINITY, signal };
     this.#state = path.hasRoom ? "running" : "blocked";
     while ((await path.offer(offering, options)) === "full") {

@@ -53,6 +53,7 @@ export class PushRunner {
       state: this.#state === "running" && !path.hasRoom ? "blocked" : this.#state,
       error: this.#error,
       recordCount: path.putCount,
+      counts: path.books.counts,
       streamCount: source.streamCount?.() ?? 0,
       isIdle: false,
       skipped: source.skipped?.() ?? [],
