@@ -57,6 +57,7 @@ export async function recoverDirectory(
     if (entry.kind !== entryKind.drop) return;
     firstBases.set(entry.logNumber, Math.max(firstBases.get(entry.logNumber) ?? 0, entry.firstSegmentBase));
   });
+  if (scan.tornAt !== undefined) context.emit({ kind: "journalTornEntry", ...scan.tornAt });
   if (scan.used.length === 0 && throughEntry > 0) {
     throw new AppError(
       "RECORD_LOST_ON_DISK",

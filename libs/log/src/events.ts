@@ -28,6 +28,7 @@ export type LogEvent =
   | { readonly kind: "logFailed"; readonly log: string; readonly message: string }
   | { readonly kind: "strayDirectory"; readonly path: string }
   | { readonly kind: "journalFileBegun"; readonly generation: number; readonly isReused: boolean }
+  | { readonly kind: "journalTornEntry"; readonly generation: number; readonly position: number }
   | { readonly kind: "journalRecycled"; readonly generation: number }
   | {
       readonly kind: "checkpointed";

@@ -7,7 +7,7 @@
  */
 import { AppError } from "@millrace/base";
 import { type Disk, readWholeFile } from "@millrace/runtime";
-import { asBuffer } from "./bytes.ts";
+import { asBuffer, readUint64, writeUint64 } from "./bytes.ts";
 import {
   decodeEntry,
   decodeJournalHeader,
@@ -18,7 +18,6 @@ import {
   journalFormatVersion,
   journalHeaderBytes,
 } from "./journal-format.ts";
-import { writeUint64 } from "./bytes.ts";
 import { journalFilePath, listJournalFiles } from "./journal-files.ts";
 
 /** A file with entries. */
@@ -37,6 +36,8 @@ export interface JournalScan {
   readonly spare: readonly number[];
   /** Number of the last entry, 0 when there is none. */
   readonly lastEntry: number;
+  /** Where an entry stands that was begun and never finished: torn by a crash, told to nobody. */
+  readonly tornAt: { readonly generation: number; readonly position: number } | undefined;
 }
 
 /** Sees each entry in order. */
@@ -52,6 +53,7 @@ export async function scanJournal(
   const generations = await listJournalFiles(disk, journalPath);
   const used: ScannedFile[] = [];
   const spare: number[] = [];
+  let tornAt: JournalScan["tornAt"];
   for (const [index, generation] of generations.entries()) {
     const path = journalFilePath(journalPath, generation);
     const before = generations[index - 1];
@@ -72,7 +74,8 @@ export async function scanJournal(
         `${last.path} is damaged: entries ${last.lastEntry + 1} to ${firstEntry - 1} are unreadable`,
       );
     }
-    const lastEntry = scanFile(bytes, { generation, path, firstEntry }, visit);
+    const { lastEntry, end } = scanFile(bytes, { generation, path, firstEntry }, visit);
+    tornAt = isTornAt(bytes, end, generation) ? { generation, position: end } : undefined;
     used.push({ generation, path, firstEntry, lastEntry });
   }
   const first = used[0];
@@ -81,13 +84,13 @@ export async function scanJournal(
       `journal entries ${expected.throughEntry + 1} to ${first.firstEntry - 1} are missing in ${journalPath}`,
     );
   }
-  return { used, spare, lastEntry: used.at(-1)?.lastEntry ?? 0 };
+  return { used, spare, lastEntry: used.at(-1)?.lastEntry ?? 0, tornAt };
 }
 
 /** Visits the entries of one scanned file again. */
 export async function revisitFile(disk: Disk, file: ScannedFile, visit: EntryVisitor): Promise<void> {
   const bytes = asBuffer((await readWholeFile(disk, file.path)) ?? new Uint8Array());
-  const lastEntry = scanFile(bytes, file, visit);
+  const { lastEntry } = scanFile(bytes, file, visit);
   if (lastEntry !== file.lastEntry) throw lost(`${file.path} reads differently the second time`);
 }
 
@@ -114,7 +117,7 @@ function scanFile(
   bytes: Buffer,
   file: { readonly generation: number; readonly path: string; readonly firstEntry: number },
   visit: EntryVisitor,
-): number {
+): { lastEntry: number; end: number } {
   let position = journalHeaderBytes;
   let due = file.firstEntry;
   for (;;) {
@@ -125,7 +128,13 @@ function scanFile(
     due++;
   }
   refuseProvenLoss(bytes, position, due, file);
-  return due - 1;
+  return { lastEntry: due - 1, end: position };
+}
+
+/** True when the head of an entry of this generation stands there, but not the whole of it. */
+function isTornAt(bytes: Buffer, position: number, generation: number): boolean {
+  if (position + entryHeadBytes > bytes.length) return false;
+  return bytes.readUInt32BE(position) > 0 && readUint64(bytes, position + 8) === generation;
 }
 
 /** Looks behind the end for an entry written when entry `due` was already fsynced: then `due` is corrupt, not torn. */

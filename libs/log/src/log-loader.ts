@@ -203,10 +203,16 @@ class Load {
       while (segment.sizeBytes < size) {
         const range = { from: segment.sizeBytes, to: size, firstOffset: segment.nextOffset };
         const end = await walkBatches(file, range, (header) => {
+          if (nextBase !== undefined && header.baseOffset >= nextBase) return false;
           segment.add(header, interval);
           note(header);
-          return undefined;
+          return true;
         });
+        if (nextBase !== undefined && segment.nextOffset >= nextBase && segment.sizeBytes < size) {
+          // Left from before a truncation: the next segment has these offsets.
+          await file.truncate(segment.sizeBytes);
+          return segment.sizeBytes;
+        }
         if (end.fault === undefined) break;
         if (end.nextOffset >= this.#input.provenEnd) {
           await this.#cut(segment, file.truncate.bind(file), size);

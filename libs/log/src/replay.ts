@@ -104,7 +104,8 @@ export class Replayer {
       "create",
     );
     log.provenEnd = entry.offset;
-    log.recoveryPoint = Math.min(log.recoveryPoint, entry.offset);
+    // The cut segment is walked as a whole: its indexes are stale and its new end is not fsynced.
+    log.recoveryPoint = Math.min(log.recoveryPoint, entry.segmentBase);
   }
 
   async #flush(logNumber: number): Promise<void> {

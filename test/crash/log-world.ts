@@ -1,0 +1,372 @@
+/**
+ * A seeded workload over a data directory on the simulated disk, what it was promised, and what must be there after a
+ * crash. Every commit sets the state key `last` to its number, so a recovered directory says itself through which commit it
+ * goes: all effects of those, none of the later ones, and nothing acknowledged is among the later ones.
+ */
+import { Prng } from "@millrace/base";
+import {
+  type DataDirectory,
+  defaultLogConfig,
+  type Log,
+  type LogConfig,
+  type LogId,
+  openDataDirectory,
+} from "@millrace/log";
+import { decodeBatch, encodeBatch, iterateBatches } from "@millrace/record";
+import { SimClock, SimDisk, type SimOperation } from "@millrace/testkit";
+
+export const dataPath = "/data";
+
+const config: LogConfig = {
+  ...defaultLogConfig,
+  segmentBytes: 3000,
+  indexIntervalBytes: 300,
+  retentionMs: -1,
+};
+
+const logIds: readonly LogId[] = [
+  { kind: "topic", topicId: "AAAAAAAAAAAAAAAAAAAAAA", topicName: "alpha", partition: 0 },
+  { kind: "topic", topicId: "BBBBBBBBBBBBBBBBBBBBBB", topicName: "beta", partition: 3 },
+  { kind: "channel", channelId: "channel-1", channelName: "channel-1" },
+];
+
+/** A batch a commit put into a log. */
+interface Placed {
+  readonly log: string;
+  readonly baseOffset: number;
+  readonly count: number;
+}
+
+type Step =
+  | { readonly kind: "commit"; readonly number: number; readonly placed: readonly Placed[] }
+  | { readonly kind: "truncate"; readonly log: string; readonly offset: number }
+  | { readonly kind: "start"; readonly log: string; readonly offset: number };
+
+/** The disk as a power cut left it, and what had been acknowledged by then. */
+export interface CrashImage {
+  readonly disk: SimDisk;
+  readonly operation: SimOperation;
+  readonly seed: number;
+  /** Numbers of the steps acknowledged before the cut. */
+  readonly acked: ReadonlySet<number>;
+  /** Steps begun before the cut. */
+  readonly begun: number;
+}
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly steps: number;
+  /** Crash seeds drawn at each operation. */
+  readonly survivals: number;
+  readonly unsafeSkipFsync?: boolean;
+}
+
+/** What one world exercised; a sweep asserts that none stays at zero. */
+export interface Exercised {
+  commits: number;
+  truncations: number;
+  rolls: number;
+  recycled: number;
+  dropped: number;
+  tornEntries: number;
+  replayed: number;
+}
+
+/** Opens the directory of a disk. */
+export function openOn(
+  disk: SimDisk,
+  options: { unsafeSkipFsync?: boolean; exercised?: Exercised } = {},
+): Promise<DataDirectory> {
+  const { exercised } = options;
+  return openDataDirectory({
+    path: dataPath,
+    disk,
+    clock: new SimClock(),
+    identity: { role: "storage" },
+    journalFileBytes: 8192,
+    unsafeSkipFsync: options.unsafeSkipFsync === true,
+    onEvent: (event) => {
+      if (exercised === undefined) return;
+      if (event.kind === "segmentRolled") exercised.rolls++;
+      if (event.kind === "journalRecycled") exercised.recycled++;
+      if (event.kind === "segmentsDeleted") exercised.dropped += event.count;
+      if (event.kind === "journalTornEntry") exercised.tornEntries++;
+    },
+  });
+}
+
+function batchOf(number: number, count: number, bytes: number): Uint8Array {
+  const records = Array.from({ length: count }, (_, i) => ({
+    key: null,
+    value: Buffer.from(`${number}:${i}`.padEnd(bytes, ".")),
+    headers: [],
+    timestampMs: 1_700_000_000_000 + number,
+  }));
+  return encodeBatch(records, { producerId: 7, producerEpoch: 0, baseSequence: 0 });
+}
+
+/** One run of a workload with a crash image taken after every operation of the disk. */
+export class World {
+  readonly images: CrashImage[] = [];
+  readonly steps: Step[] = [];
+  readonly exercised: Exercised = {
+    commits: 0,
+    truncations: 0,
+    rolls: 0,
+    recycled: 0,
+    dropped: 0,
+    tornEntries: 0,
+    replayed: 0,
+  };
+  readonly #acked: number[] = [];
+  readonly #options: WorldOptions;
+  readonly #random: Prng;
+  readonly #disk = new SimDisk();
+  readonly #clock = new SimClock();
+
+  constructor(options: WorldOptions) {
+    this.#options = options;
+    this.#random = new Prng(options.seed);
+  }
+
+  /** Runs the workload: phases of steps with clean closes between. */
+  async run(): Promise<void> {
+    const { seed, survivals, steps } = this.#options;
+    const crashSeeds = new Prng(seed * 7919);
+    this.#disk.onOperation = (operation) => {
+      const acked = new Set(this.#acked);
+      for (let i = 0; i < survivals; i++) {
+        const crashSeed = i < 1 ? 0 : crashSeeds.nextInt(2, 1e9);
+        this.images.push({
+          disk: this.#disk.crash(crashSeed),
+          operation,
+          seed: crashSeed,
+          acked,
+          begun: this.steps.length,
+        });
+      }
+    };
+    const phases = 2;
+    for (let phase = 0; phase < phases; phase++) {
+      const directory = await openDataDirectory({
+        path: dataPath,
+        disk: this.#disk,
+        clock: this.#clock,
+        identity: { role: "storage" },
+        journalFileBytes: 8192,
+        unsafeSkipFsync: this.#options.unsafeSkipFsync === true,
+        onEvent: (event) => {
+          if (event.kind === "segmentRolled") this.exercised.rolls++;
+          if (event.kind === "journalRecycled") this.exercised.recycled++;
+          if (event.kind === "segmentsDeleted") this.exercised.dropped += event.count;
+        },
+      });
+      const logs: Log[] = [];
+      for (const id of logIds) logs.push(await directory.createLog(id, config));
+      for (let i = 0; i < steps / phases; i++) await this.#step(directory, logs);
+      await directory.close();
+    }
+  }
+
+  async #step(directory: DataDirectory, logs: readonly Log[]): Promise<void> {
+    const random = this.#random;
+    const choice = random.nextFloat();
+    if (choice < 0.05) await this.#truncate(random.pick(logs.filter((log) => log.id.kind === "topic")));
+    else if (choice < 0.12) this.#advance(random.pick(logs));
+    else this.#commit(directory, logs);
+    if (random.chance(0.3)) await directory.flush();
+    if (random.chance(0.3)) this.#clock.advance(random.pick([1, 250, 1100]));
+    for (let turns = random.nextInt(0, 4); turns > 0; turns--)
+      await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  #commit(directory: DataDirectory, logs: readonly Log[]): void {
+    const random = this.#random;
+    const number = this.steps.length;
+    const count = random.nextInt(1, 4);
+    const chosen = logs.filter(() => random.chance(0.6));
+    const batch = batchOf(number, count, random.pick([10, 100, 600]));
+    const appends = chosen.length === 0 ? [] : [{ logs: chosen, batch, leaderEpoch: 0 }];
+    const state = [
+      { key: "last", value: Buffer.from(String(number)) },
+      { key: `key-${number % 5}`, value: random.chance(0.2) ? null : Buffer.from(String(number)) },
+    ];
+    const { baseOffsets, durable } = directory.commit(appends, state, { lazy: random.chance(0.1) });
+    const placed = chosen.map((log, i) => ({
+      log: log.label,
+      baseOffset: baseOffsets[0]?.[i] as number,
+      count,
+    }));
+    this.steps.push({ kind: "commit", number, placed });
+    this.exercised.commits++;
+    void durable.then(() => this.#acked.push(number));
+  }
+
+  async #truncate(log: Log): Promise<void> {
+    if (log.endOffset - log.startOffset < 2) return;
+    const wanted = this.#random.nextInt(log.startOffset, log.endOffset - 1);
+    const [chunk] = await log.read(wanted, 1, "end");
+    const offset =
+      chunk === undefined ? wanted : ([...iterateBatches(chunk)][0]?.header.baseOffset ?? wanted);
+    if (offset < log.startOffset) return;
+    const number = this.steps.length;
+    this.steps.push({ kind: "truncate", log: log.label, offset });
+    this.exercised.truncations++;
+    await log.truncate(offset);
+    this.#acked.push(number);
+  }
+
+  #advance(log: Log): void {
+    const offset = this.#random.nextInt(log.startOffset, log.durableOffset);
+    this.steps.push({ kind: "start", log: log.label, offset });
+    log.advanceStart(offset);
+  }
+
+  /**
+   * Throws with the reason when the recovered directory is not what was promised. Opens the image, checks it, cuts the power
+   * again, opens again and expects the same, then appends.
+   */
+  async verify(image: CrashImage): Promise<void> {
+    const where = `world ${this.#options.seed}, after operation ${image.operation.number} (${image.operation.kind} ${image.operation.path}), crash seed ${image.seed}`;
+    try {
+      const first = await openOn(image.disk, { exercised: this.exercised });
+      this.exercised.replayed += first.recovery.replayedEntries;
+      const seen = await contentsOf(first);
+      this.#check(image, seen);
+      if (first.recovery.corruptRanges.length > 0)
+        throw new Error("corruption was reported where only power was cut");
+      const again = image.disk.crash(0);
+      const second = await openOn(again);
+      const seenAgain = await contentsOf(second);
+      if (JSON.stringify(seen) !== JSON.stringify(seenAgain)) {
+        throw new Error(`a second recovery differs:\n${JSON.stringify(seen)}\n${JSON.stringify(seenAgain)}`);
+      }
+      await appendOne(second);
+      await second.close();
+      await first.close();
+    } catch (error) {
+      throw new Error(
+        `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  #check(image: CrashImage, seen: Contents): void {
+    const last = seen.state["last"] === undefined ? -1 : Number(seen.state["last"]);
+    for (const number of image.acked) {
+      if (number > last && this.steps[number]?.kind === "commit") {
+        throw new Error(
+          `commit ${number} was acknowledged and is gone: the directory goes through commit ${last}`,
+        );
+      }
+    }
+    // A truncation behind the last commit may be there or not, unless it was acknowledged.
+    const options = [this.#expected(last, image, false), this.#expected(last, image, true)].map((each) =>
+      JSON.stringify(each),
+    );
+    const found = JSON.stringify(cutToStart(seen, seen));
+    const isExpected = options.some(
+      (text) => JSON.stringify(cutToStart(JSON.parse(text) as Contents, seen)) === found,
+    );
+    if (!isExpected)
+      throw new Error(`through commit ${last}:\nfound    ${found}\nexpected ${options.join("\n or      ")}`);
+    for (const [label, log] of Object.entries(seen.logs)) {
+      const asked = this.steps
+        .slice(0, image.begun)
+        .filter((step) => step.kind === "start" && step.log === label)
+        .map((step) => (step.kind === "start" ? step.offset : 0));
+      if (log.start > Math.max(0, ...asked))
+        throw new Error(`${label} starts at ${log.start}, nobody asked for that`);
+    }
+  }
+
+  /** The contents after all steps through commit `last` and the truncations that must or may follow. */
+  #expected(last: number, image: CrashImage, withPending: boolean): Contents {
+    const logs: Contents["logs"] = {};
+    for (const id of logIds) logs[labelOf(id)] = { start: 0, batches: [] };
+    const state: Contents["state"] = {};
+    for (const [index, step] of this.steps.slice(0, image.begun).entries()) {
+      if (step.kind === "commit" && index <= last) {
+        for (const { log, baseOffset, count } of step.placed)
+          logs[log]?.batches.push([baseOffset, count, step.number]);
+      }
+      if (step.kind !== "truncate") continue;
+      if (index > last && !image.acked.has(index) && !withPending) continue;
+      const log = logs[step.log];
+      if (log !== undefined) log.batches = log.batches.filter(([baseOffset]) => baseOffset < step.offset);
+    }
+    if (last >= 0) state["last"] = String(last);
+    return { logs, state };
+  }
+}
+
+function labelOf(id: LogId): string {
+  return id.kind === "topic" ? `${id.topicName}-${id.partition}` : id.channelName;
+}
+
+/** What a directory holds: per log [base offset, record count, commit number] of each batch. */
+interface Contents {
+  readonly logs: Record<string, { readonly start: number; batches: [number, number, number][] }>;
+  readonly state: Record<string, string>;
+}
+
+/** Only what lies at or above the recovered starts, in a comparable form. */
+function cutToStart(contents: Contents, seen: Contents): unknown {
+  const logs = Object.entries(seen.logs).map(([label, { start }]) => [
+    label,
+    (contents.logs[label]?.batches ?? []).filter(([baseOffset, count]) => baseOffset + count > start),
+  ]);
+  return { logs, last: contents.state["last"] };
+}
+
+async function contentsOf(directory: DataDirectory): Promise<Contents> {
+  const logs: Contents["logs"] = {};
+  for (const log of [...directory.logs].sort((a, b) => a.label.localeCompare(b.label))) {
+    const batches: [number, number, number][] = [];
+    if (log.failure !== undefined) throw log.failure;
+    if (log.durableOffset !== log.endOffset) throw new Error(`${log.label} serves more than is durable`);
+    let offset = log.startOffset;
+    while (offset < log.endOffset) {
+      for (const chunk of await log.read(offset, 1000)) {
+        for (const { position, header } of iterateBatches(chunk)) {
+          if (batches.length > 0 && header.baseOffset !== offset)
+            throw new Error(`${log.label} has a gap at ${offset}`);
+          const records = decodeBatch(chunk, position);
+          const numbers = new Set(
+            records.map(
+              (record) =>
+                Buffer.from(record.value ?? [])
+                  .toString()
+                  .split(":")[0],
+            ),
+          );
+          if (numbers.size !== 1) throw new Error(`${log.label} has a mixed batch at ${offset}`);
+          batches.push([header.baseOffset, header.recordCount, Number([...numbers][0])]);
+          offset = header.nextOffset;
+        }
+      }
+    }
+    logs[log.label] = { start: log.startOffset, batches };
+  }
+  const state: Record<string, string> = {};
+  for (const key of directory.stateKeys(""))
+    state[key] = Buffer.from(directory.getState(key) ?? []).toString();
+  return { logs, state };
+}
+
+async function appendOne(directory: DataDirectory): Promise<void> {
+  const logs = directory.logs;
+  if (logs.length === 0) return;
+  const batch = batchOf(9999, 2, 20);
+  const { baseOffsets, durable } = directory.commit([{ logs, batch, leaderEpoch: 0 }]);
+  await durable;
+  for (const [i, log] of logs.entries()) {
+    const offset = baseOffsets[0]?.[i] as number;
+    const [chunk] = await log.read(offset, 1000);
+    const value = chunk === undefined ? undefined : decodeBatch(chunk)[1]?.value;
+    if (value === undefined || value === null || !Buffer.from(value).toString().startsWith("9999:1")) {
+      throw new Error(`${log.label} does not give back what was appended at ${offset}`);
+    }
+  }
+}
