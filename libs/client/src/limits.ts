@@ -47,8 +47,11 @@ export const consumerCreditBytesDefault = 16 * 1024 * 1024;
 /** Default size of one message of a fetch stream. */
 export const fetchBytesMaxDefault = 1024 * 1024;
 
-/** How long a consumer looks for a topic that its storage node does not know before it counts as deleted. */
-export const topicGraceMs = 10_000;
+/** How long a sender or reader waits for newer metadata after a node said that what it knows is stale. */
+export const refreshWaitMs = 5_000;
+
+/** The same after a connection broke: the known leader may be back before the metadata service is. */
+export const brokenRefreshWaitMs = 250;
 
 /** A metadata watch without a message for so long is dead: the service sends one every 2 s. */
 export const watchSilenceMs = 7_000;

@@ -12,6 +12,8 @@ import {
   type Node,
   type Topic,
 } from "@millrace/proto/metadata";
+import type { Clock } from "@millrace/runtime";
+import { brokenRefreshWaitMs, refreshWaitMs } from "./limits.ts";
 import { clientAddress } from "./connections.ts";
 import type { CallOptions, MetadataClient } from "./metadata-client.ts";
 
@@ -78,6 +80,19 @@ export class MetadataCache {
       if (AppError.from(thrown).reason === "TOPIC_NOT_FOUND") this.forget(topicId);
       throw thrown;
     }
+  }
+
+  /**
+   * Refreshes after `failure` and says whether the topic is gone for good. While the metadata service is away the
+   * known leader may still serve: the wait is short where a connection broke, and the call goes on behind.
+   */
+  async isGone(topicId: string, failure: AppError, clock: Clock): Promise<boolean> {
+    const refreshing = this.refresh(topicId, { timeoutMs: refreshWaitMs }).then(
+      () => false,
+      (thrown: unknown) => AppError.from(thrown).reason === "TOPIC_NOT_FOUND",
+    );
+    if (failure.retry === "refresh") return refreshing;
+    return Promise.race([refreshing, clock.sleep(brokenRefreshWaitMs).then(() => false)]);
   }
 
   /** Forgets a topic: it was deleted. */

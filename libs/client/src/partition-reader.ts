@@ -150,24 +150,17 @@ export class PartitionReader {
 
   #retry(error: AppError): void {
     if (!retriable.has(error.reason)) this.#fail(error);
-    else void this.#retryLater(this.generation);
+    else void this.#retryLater(error, this.generation);
   }
 
-  async #retryLater(generation: number): Promise<void> {
+  async #retryLater(error: AppError, generation: number): Promise<void> {
     const { clock, cache } = this.#options;
     await clock.sleep(this.#backoff.nextMs(), this.#closing.signal);
     const isCurrent = (): boolean => this.generation === generation && !this.#closing.signal.aborted;
     if (!isCurrent()) return;
-    try {
-      await cache.refresh(this.topicId, { signal: this.#closing.signal });
-    } catch (thrown) {
-      // anything else: metadata is away, the leader known so far may still serve
-      if (isCurrent() && AppError.from(thrown).reason === "TOPIC_NOT_FOUND") {
-        this.#fail(await topicGone(cache, this.topic, this.topicId));
-        return;
-      }
-    }
-    if (isCurrent()) this.#subscribe();
+    if ((await cache.isGone(this.topicId, error, clock)) && isCurrent())
+      this.#fail(await topicGone(cache, this.topic, this.topicId));
+    else if (isCurrent()) this.#subscribe();
   }
 
   #fail(error: AppError): void {

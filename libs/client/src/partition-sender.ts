@@ -200,18 +200,13 @@ export class PartitionSender<Batch extends SenderBatch> {
     this.#options.onRetry?.(error);
     await this.#options.clock.sleep(this.#backoff.nextMs());
     if (error.retry === "afterDelay" || error.reason === "DISK_FULL") return undefined;
-    try {
-      await this.#options.cache.refresh(this.#options.topicId, { timeoutMs: drainAnswersMs });
-      return undefined;
-    } catch (thrown) {
-      const failure = AppError.from(thrown);
-      if (failure.reason !== "TOPIC_NOT_FOUND") return undefined; // metadata is away: the known leader may still serve
-      return new AppError(
-        "UNKNOWN_TOPIC_ID",
-        `${this.#label()}: the topic was deleted; a topic created again under its name is another one`,
-        { metadata: { topicId: this.#options.topicId } },
-      );
-    }
+    const { cache, clock, topicId } = this.#options;
+    if (!(await cache.isGone(topicId, error, clock))) return undefined;
+    return new AppError(
+      "UNKNOWN_TOPIC_ID",
+      `${this.#label()}: the topic was deleted; a topic created again under its name is another one`,
+      { metadata: { topicId } },
+    );
   }
 
   #watchDeadline(): void {

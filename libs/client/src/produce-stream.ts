@@ -162,6 +162,15 @@ export class ProduceStream {
 
   #write(call: ProduceCall, lane: PartitionLane): void {
     const correlationId = ++this.#correlationId;
+    const isTooLarge = call.bytes.byteLength * 4 > this.#creditBytes;
+    if (isTooLarge) {
+      const error = new AppError(
+        "RECORD_TOO_LARGE",
+        `a batch of ${call.bytes.byteLength} bytes is larger than storage node ${this.address} takes (${Math.floor(this.#creditBytes / 4)})`,
+      );
+      call.onFailure({ error, isUnanswered: false, isStreamFailure: false });
+      return;
+    }
     this.#unanswered.set(correlationId, { call, lane });
     this.#inFlightBytes += call.bytes.byteLength;
     lane.inFlightBytes += call.bytes.byteLength;
