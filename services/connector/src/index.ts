@@ -1,0 +1,4 @@
+export { type ConnectorConfig, connectorConfigSchema, connectorOptions } from "./config.ts";
+export type { ConnectorTaskStatus } from "./drivers/task-runner.ts";
+export { startConnector } from "./main.ts";
+export type { ConnectorOptions, ConnectorService } from "./service.ts";
