@@ -28,7 +28,18 @@ function row<Definition extends ComponentDefinition>(
 }
 
 /** Sources. */
-export const sources: readonly Row<SourceDefinition>[] = [];
+export const sources: readonly Row<SourceDefinition>[] = [
+  row(
+    ["taildir", "org.apache.flume.source.taildir.TaildirSource"],
+    async () => (await import("./taildir/index.ts")).taildirSource,
+  ),
+  row(["netcat"], async () => (await import("./netcat/index.ts")).netcatSource),
+  row(
+    ["http", "org.apache.flume.source.http.HTTPSource"],
+    async () => (await import("./http/index.ts")).httpSource,
+  ),
+  row(["seq"], async () => (await import("./seq/index.ts")).seqSource),
+];
 
 /** Sinks. */
 export const sinks: readonly Row<SinkDefinition>[] = [
@@ -36,10 +47,26 @@ export const sinks: readonly Row<SinkDefinition>[] = [
     ["file", "file_roll", "org.apache.flume.sink.RollingFileSink"],
     async () => (await import("./file/index.ts")).fileSink,
   ),
+  row(["millrace"], async () => (await import("./millrace/index.ts")).millraceSink),
+  row(["logger"], async () => (await import("./logger/index.ts")).loggerSink),
+  row(["null"], async () => (await import("./null/index.ts")).nullSink),
 ];
 
 /** Interceptors. */
-export const interceptors: readonly Row<InterceptorDefinition>[] = [];
+export const interceptors: readonly Row<InterceptorDefinition>[] = [
+  row(
+    ["timestamp", "org.apache.flume.interceptor.TimestampInterceptor$Builder"],
+    async () => (await import("./basic-interceptors/index.ts")).timestampInterceptor,
+  ),
+  row(
+    ["host", "org.apache.flume.interceptor.HostInterceptor$Builder"],
+    async () => (await import("./basic-interceptors/index.ts")).hostInterceptor,
+  ),
+  row(
+    ["static", "org.apache.flume.interceptor.StaticInterceptor$Builder"],
+    async () => (await import("./basic-interceptors/index.ts")).staticInterceptor,
+  ),
+];
 
 const rows = { source: sources, sink: sinks, interceptor: interceptors };
 
