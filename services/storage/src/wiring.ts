@@ -21,7 +21,7 @@ import {
   type TlsClientOptions,
 } from "@millrace/rpc";
 import { type Clock, type Disk, realDisk, Shutdown, systemClock } from "@millrace/runtime";
-import { createTelemetry, startHttp, type Telemetry } from "@millrace/telemetry";
+import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { Appender } from "./drivers/appender.ts";
 import { DirectoryReports } from "./drivers/directory-reports.ts";
 import { Floors } from "./drivers/floors.ts";
@@ -54,8 +54,6 @@ export interface StorageOptions {
   /** TLS towards the metadata service. */
   readonly tls?: TlsClientOptions;
   readonly authorize?: Authorize;
-  /** Absent: no HTTP port (the process that hosts several services has one for all). */
-  readonly http?: { readonly host: string; readonly port: number };
   /** A silent one when absent. The caller closes what it gives. */
   readonly telemetry?: Telemetry;
   readonly rack?: string;
@@ -76,8 +74,6 @@ export interface StorageService {
   /** host:port that clients are told. */
   readonly address: string;
   readonly listeners: readonly BoundListener[];
-  /** Port of /metrics; undefined without HTTP. */
-  readonly httpPort: number | undefined;
   readonly telemetry: Telemetry;
   /** Resolves when the node is registered and its partitions are opened; rejects when it is refused for good. */
   readonly ready: Promise<void>;
@@ -128,7 +124,6 @@ class StorageNode {
       directory.meta.nodeId ?? options.nodeId ?? `storage-${directory.meta.directoryId.slice(0, 8)}`;
     const telemetry = this.#telemetry(nodeId);
     reports.attach(telemetry);
-    const http = await this.#startHttp(telemetry);
 
     const floors = new Floors(directory);
     const server = this.#server(directory, nodeId, telemetry, () => session);
@@ -173,7 +168,6 @@ class StorageNode {
       nodeId,
       address,
       listeners,
-      httpPort: http?.port,
       telemetry,
       ready,
       failed: this.#failed.promise,
@@ -211,13 +205,6 @@ class StorageNode {
     });
     this.#shutdown.register("telemetry", () => telemetry.close());
     return telemetry;
-  }
-
-  async #startHttp(telemetry: Telemetry): Promise<{ readonly port: number } | undefined> {
-    if (this.#options.http === undefined) return undefined;
-    const http = await startHttp(telemetry, this.#options.http);
-    this.#shutdown.register("http", () => http.close());
-    return http;
   }
 
   #server(
