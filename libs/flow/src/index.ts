@@ -1,3 +1,16 @@
+export { FileChannel } from "./channel/file-channel.ts";
+export { MemoryChannel } from "./channel/memory-channel.ts";
+export { type OpenFileChannelOptions, openFileChannel } from "./channel/open-channel.ts";
+export type { Channel, ChannelFigures, ChannelLimits, Checkpoint, Take } from "./channel/types.ts";
+export { graphMermaid, graphText } from "./config/graph.ts";
+export { loadPipeline, type PipelineOptions, parsePipeline } from "./config/load.ts";
+export type {
+  ChannelConfig,
+  InterceptorConfig,
+  PipelineConfig,
+  SinkConfig,
+  SourceConfig,
+} from "./config/pipeline-config.ts";
 export {
   type Assignment,
   type ComponentContext,
@@ -31,4 +44,8 @@ export {
   type Standing,
   streamHeader,
 } from "./contract.ts";
+export { Pipeline, type PipelineStatus, type SourceAddress } from "./pipeline/pipeline.ts";
+export type { PipelineRuntime } from "./pipeline/runtime.ts";
+export { PutPath, type PutPathOptions } from "./put/put-path.ts";
+export type { ChannelStatus, ComponentState, SinkStatus, SourceStatus } from "./run/component-state.ts";
 export { type DeadLetter, DeadLetters } from "./run/dead-letters.ts";

@@ -15,7 +15,7 @@ export function unwrap(schema: z.ZodType): z.ZodType {
 /** Schemas of the keys of an object schema; empty for others. */
 export function shapeOf(schema: z.ZodType): Readonly<Record<string, z.ZodType>> {
   const inner = unwrap(schema);
-  return inner instanceof z.ZodObject ? (inner.shape as Readonly<Record<string, z.ZodType>>) : {};
+  return inner instanceof z.ZodObject ? inner.shape : {};
 }
 
 /** Keys known at a path. */

@@ -37,7 +37,7 @@ export function substitute(value: string, lookups: Lookups, onProblem: (text: st
 }
 
 function lookUp(inner: string, { env, sys, key }: Lookups): string | undefined {
-  const [name = "", fallback] = splitDefault(inner);
+  const [name, fallback] = splitDefault(inner);
   const separator = name.indexOf(":");
   const kind = separator < 0 ? "" : name.slice(0, separator);
   const rest = name.slice(separator + 1);

@@ -232,12 +232,13 @@ function pushFixture(isHasty: boolean) {
   return {
     setUp: async () => {
       const folder = await mkdtemp(join(tmpdir(), "millrace-push-"));
+      const path = join(folder, "s");
       const { connect } = await import("node:net");
       return {
-        create: () => new LineSource(join(folder, "s"), isHasty),
-        send: (source: PushSource, texts: readonly string[]) =>
+        create: () => new LineSource(path, isHasty),
+        send: (_: PushSource, texts: readonly string[]) =>
           new Promise<"accepted" | "refused">((resolve) => {
-            const socket = connect((source as LineSource).path);
+            const socket = connect(path);
             let answer = "";
             socket.on("data", (data) => {
               answer += data.toString();

@@ -60,6 +60,10 @@ export class PullRunner {
     this.#options = options;
   }
 
+  get #isStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   get name(): string {
     return this.#options.name;
   }
@@ -102,6 +106,7 @@ export class PullRunner {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#loop;
+    await this.#options.deadLetters.close();
     this.#options.path.close();
   }
 
@@ -119,7 +124,7 @@ export class PullRunner {
         return;
       } catch (thrown) {
         await source.close().catch(() => undefined);
-        if (signal.aborted) return;
+        if (this.#isStopped) return;
         const error = AppError.from(thrown);
         const retryMs = backoff.nextMs();
         this.#state = "failed";

@@ -67,9 +67,9 @@ export class PushRunner {
 
   /** Starts the source; a failure is tried again. Resolves after the first attempt. */
   async start(): Promise<void> {
-    const first = Promise.withResolvers<void>();
-    this.#starting = this.#run(first.resolve);
-    await first.promise;
+    await new Promise<void>((resolve) => {
+      this.#starting = this.#run(resolve);
+    });
   }
 
   pause(): void {
@@ -176,7 +176,8 @@ class SourceIntake implements Intake {
   #intercepted(offering: Offering | undefined): Offering | undefined {
     if (offering === undefined) return undefined;
     const records = this.#chain.apply(offering.records);
-    return records === offering.records ? offering : { ...offering, records };
+    const withheldCount = (offering.withheldCount ?? 0) + offering.records.length - records.length;
+    return records === offering.records ? offering : { ...offering, records, withheldCount };
   }
 
   async #resumed(waitMs: number, signal: AbortSignal): Promise<boolean> {

@@ -49,6 +49,8 @@ export interface SinkRunnerOptions {
   readonly books: SinkBooks;
   readonly deadLetters: DeadLetters;
   readonly limits: SinkLimits;
+  /** Waited for before the sink is opened. */
+  readonly whenAllowed: ((signal: AbortSignal) => Promise<void>) | undefined;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
@@ -74,8 +76,15 @@ export class SinkRunner {
   #isDraining = false;
   #isStopping = false;
 
+  /** Called after each settlement and failure. */
+  onProgress = (): void => {};
+
   constructor(options: SinkRunnerOptions) {
     this.#options = options;
+  }
+
+  get #isStopped(): boolean {
+    return this.#stop.signal.aborted;
   }
 
   get name(): string {
@@ -133,7 +142,7 @@ export class SinkRunner {
       try {
         await this.#openAndWrite();
       } catch (thrown) {
-        if (signal.aborted) return;
+        if (this.#isStopped) return;
         const error = AppError.from(thrown);
         const retryMs = this.#backoff.nextMs();
         this.#state = "failed";
@@ -148,6 +157,8 @@ export class SinkRunner {
     const { name, channel, books, isShared } = this.#options;
     const { signal } = this.#stop;
     this.#state = "starting";
+    await this.#options.whenAllowed?.(signal);
+    if (signal.aborted) return;
     const sink = this.#options.create();
     const session = new SinkSession(
       {
@@ -241,11 +252,11 @@ export class SinkRunner {
         channel.rollback(take.from, take.to);
         break;
       }
+      // what was lost on disk before the take is a gap of the batch
+      const from = isShared ? take.from : session.takenThrough;
       session.taken(take);
       const records = this.#notRefused(take);
-      await session.during(
-        sink.write({ from: take.from, to: take.to, records, leaderEpoch: -1 }, session.signal),
-      );
+      await session.during(sink.write({ from, to: take.to, records, leaderEpoch: -1 }, session.signal));
       holds = true;
     }
     if (holds) await session.during(sink.flush(session.signal));
@@ -295,6 +306,7 @@ export class SinkRunner {
     this.#settledCount += records;
     this.#backoff.reset();
     this.#error = undefined;
+    this.onProgress();
   }
 
   async #setAside(record: SinkRecord, reason: string): Promise<void> {
