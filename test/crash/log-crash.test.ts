@@ -23,7 +23,8 @@ describe("a power cut at any operation", () => {
       const world = new World({ seed, steps: 40, survivals: 2 });
       expect(await sweep(world)).toBeUndefined();
       total["images"] = (total["images"] ?? 0) + world.images.length;
-      for (const [what, count] of Object.entries(world.exercised)) total[what] = (total[what] ?? 0) + count;
+      for (const [what, count] of Object.entries<number>({ ...world.exercised }))
+        total[what] = (total[what] ?? 0) + count;
     });
   }
 
