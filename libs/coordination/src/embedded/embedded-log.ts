@@ -284,8 +284,9 @@ export class EmbeddedLog implements MetadataLog {
     while (this.#files.length > 1 && (this.#files[0] as CheckedFile).end.sequence <= older) {
       const [file] = this.#files.splice(0, 1) as [CheckedFile];
       await disk.removeFile(join(directory, file.name));
+      // One after the other: a power cut must not leave a gap in the middle.
+      await disk.syncDirectory(directory);
     }
-    await disk.syncDirectory(directory);
   }
 
   async #snapshotSequences(): Promise<number[]> {

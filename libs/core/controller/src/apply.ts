@@ -52,16 +52,58 @@ type Appliers = {
 
 /** The image at the start of batch `sequence`: requests that are too old to be repeated are forgotten. */
 export function beginBatch(image: ClusterImage, sequence: number): ClusterImage {
-  invariant(Number.isSafeInteger(sequence) && sequence > image.sequence, "batches are applied in order");
   const draft = new Draft(image);
-  draft.image.sequence = sequence;
-  forgetRequests(draft, 0);
+  begin(draft, sequence);
   return draft.image;
 }
 
 /** The image after `records`, within the batch that was begun. */
 export function applyRecords(image: ClusterImage, records: readonly MetadataRecord[]): ClusterImage {
   const draft = new Draft(image);
+  applyAll(draft, records);
+  return draft.image;
+}
+
+/** The image after the whole batch `sequence`. */
+export function applyBatch(
+  image: ClusterImage,
+  sequence: number,
+  records: readonly MetadataRecord[],
+): ClusterImage {
+  const draft = new Draft(image);
+  begin(draft, sequence);
+  applyAll(draft, records);
+  return draft.image;
+}
+
+/**
+ * Applies many batches without a copy for each: for the replay of a log. The image that `apply` returns is the one
+ * under construction; it is a value only once the replay is over.
+ */
+export class ImageReplay {
+  readonly #draft: Draft;
+
+  constructor(image: ClusterImage) {
+    this.#draft = new Draft(image);
+  }
+
+  apply(sequence: number, records: readonly MetadataRecord[]): ClusterImage {
+    begin(this.#draft, sequence);
+    applyAll(this.#draft, records);
+    return this.#draft.image;
+  }
+}
+
+function begin(draft: Draft, sequence: number): void {
+  invariant(
+    Number.isSafeInteger(sequence) && sequence > draft.image.sequence,
+    "batches are applied in order",
+  );
+  draft.image.sequence = sequence;
+  forgetRequests(draft, 0);
+}
+
+function applyAll(draft: Draft, records: readonly MetadataRecord[]): void {
   for (const record of records) {
     if (!Object.hasOwn(appliers, record.kind)) {
       throw new AppError(
@@ -72,16 +114,6 @@ export function applyRecords(image: ClusterImage, records: readonly MetadataReco
     const applier = appliers[record.kind] as (draft: Draft, record: MetadataRecord) => void;
     applier(draft, record);
   }
-  return draft.image;
-}
-
-/** The image after the whole batch `sequence`. */
-export function applyBatch(
-  image: ClusterImage,
-  sequence: number,
-  records: readonly MetadataRecord[],
-): ClusterImage {
-  return applyRecords(beginBatch(image, sequence), records);
 }
 
 const appliers: Appliers = {

@@ -8,16 +8,18 @@ import type { MetadataRecord } from "./records.ts";
 
 /** Accepts a start of a node, or refuses it as a copy, an older state or a second process. */
 export function registerNode(image: ClusterImage, command: RegisterNode, inputs: DecisionInputs): Decision {
-  checkForm(command, inputs);
+  checkForm(command);
+  checkListeners(command, inputs);
   const present = image.nodes.get(command.nodeId);
-  checkIdentity(image, command, present, inputs);
-  checkLineage(image, command);
+  checkIdentity(image, command, present);
+  checkLineage(image, command, inputs);
   checkLiveSession(command, present);
   const nodeEpoch = Math.max(image.nodeEpochFloor, command.seenNodeEpoch) + 1;
   const { nodeId, role, incarnation, directoryId, listeners, rack, version } = command;
   const startId = command.starts.at(-1) ?? "";
   const records: MetadataRecord[] = [
     ...floorRecords(image, command.seenProducerId),
+    ...(present === undefined ? forgetOldest(image, inputs) : []),
     {
       kind: "nodeRegistered",
       ...{ nodeId, role, nodeEpoch, incarnation, directoryId, startId, listeners, rack, version },
@@ -57,14 +59,20 @@ export function stopNode(image: ClusterImage, command: StopNode): Decision {
 
 const nothing: Decision = { records: [], answer: undefined };
 
-function checkForm(command: RegisterNode, { limits }: DecisionInputs): void {
+function checkForm(command: RegisterNode): void {
   checkName("node", command.nodeId);
   const texts = {
     incarnation: command.incarnation,
     "directory id": command.directoryId,
     rack: command.rack,
     version: command.version,
-    ...Object.fromEntries(command.listeners.map((listener) => [`host of ${listener.name}`, listener.host])),
+    "start id": command.starts.at(-1) ?? "",
+    ...Object.fromEntries(
+      command.listeners.flatMap(({ name, host }, index) => [
+        [`name of listener ${index}`, name],
+        [`host of listener ${index}`, host],
+      ]),
+    ),
   };
   for (const [what, text] of Object.entries(texts)) {
     if (text.length > nodeTextCharsMax || printable(text, nodeTextCharsMax) !== text) {
@@ -86,12 +94,6 @@ function checkForm(command: RegisterNode, { limits }: DecisionInputs): void {
   if (command.role === "storage" && command.directoryId === "") {
     throw new AppError("INVALID_REQUEST", `storage node ${command.nodeId} has no directory id (rule L2)`);
   }
-  if (command.listeners.length > limits.listenersPerNodeMax) {
-    throw new AppError(
-      "LIMIT_EXCEEDED",
-      `node ${command.nodeId} has ${command.listeners.length} listeners, the limit is ${limits.listenersPerNodeMax}`,
-    );
-  }
   for (const seen of [command.seenNodeEpoch, command.seenProducerId]) {
     if (!Number.isSafeInteger(seen) || seen < 0) {
       throw new AppError(
@@ -102,18 +104,22 @@ function checkForm(command: RegisterNode, { limits }: DecisionInputs): void {
   }
 }
 
-function checkIdentity(
-  image: ClusterImage,
-  command: RegisterNode,
-  present: NodeImage | undefined,
-  { limits }: DecisionInputs,
-): void {
-  if (present === undefined) {
-    if (image.nodes.size >= limits.nodesMax) {
-      throw new AppError("LIMIT_EXCEEDED", `the cluster has its limit of ${limits.nodesMax} nodes`);
-    }
-    return;
+function checkListeners(command: RegisterNode, { limits }: DecisionInputs): void {
+  if (command.listeners.length > limits.listenersPerNodeMax) {
+    throw new AppError(
+      "LIMIT_EXCEEDED",
+      `node ${command.nodeId} has ${command.listeners.length} listeners, the limit is ${limits.listenersPerNodeMax}`,
+    );
   }
+  for (const { port } of command.listeners) {
+    if (port < 1 || port > 65_535) {
+      throw new AppError("INVALID_REQUEST", `node ${command.nodeId} has a listener on port ${port}`);
+    }
+  }
+}
+
+function checkIdentity(image: ClusterImage, command: RegisterNode, present: NodeImage | undefined): void {
+  if (present === undefined) return;
   if (present.role !== command.role) {
     throw new AppError(
       "LINEAGE_REFUSED",
@@ -131,6 +137,23 @@ function checkIdentity(
   }
 }
 
+/**
+ * Room for a new node: at the limit, the agent or connector instance that has been gone longest is forgotten. Its
+ * directory's lineage is not (L1).
+ */
+function forgetOldest(image: ClusterImage, { limits }: DecisionInputs): MetadataRecord[] {
+  if (image.nodes.size < limits.nodesMax) return [];
+  let oldest: NodeImage | undefined;
+  for (const node of image.nodes.values()) {
+    const isGone = node.state === "fenced" && (node.role === "agent" || node.role === "connector");
+    if (isGone && node.nodeEpoch < (oldest?.nodeEpoch ?? Number.POSITIVE_INFINITY)) oldest = node;
+  }
+  if (oldest === undefined) {
+    throw new AppError("LIMIT_EXCEEDED", `the cluster has its limit of ${limits.nodesMax} nodes`);
+  }
+  return [{ kind: "nodeRemoved", nodeId: oldest.nodeId }];
+}
+
 function hostedPartitions(image: ClusterImage, nodeId: string): number {
   let count = 0;
   for (const topic of image.topics.values()) {
@@ -140,10 +163,16 @@ function hostedPartitions(image: ClusterImage, nodeId: string): number {
 }
 
 /** L1: only a history that contains the last start seen of the directory is accepted. */
-function checkLineage(image: ClusterImage, command: RegisterNode): void {
+function checkLineage(image: ClusterImage, command: RegisterNode, { limits }: DecisionInputs): void {
   if (command.directoryId === "") return;
   const lineage = image.lineages.get(command.directoryId);
-  if (lineage === undefined) return;
+  if (lineage === undefined) {
+    if (image.lineages.size < limits.rememberedNamesMax) return;
+    throw new AppError(
+      "LIMIT_EXCEEDED",
+      `the cluster remembers ${limits.rememberedNamesMax} data directories (rule L1), which is its limit: start nodes on directories that are kept`,
+    );
+  }
   if (lineage.nodeId !== command.nodeId) {
     throw new AppError(
       "LINEAGE_REFUSED",

@@ -8,7 +8,7 @@ import type {
   RemoveProducer,
 } from "./commands.ts";
 import type { ClusterImage, ProducerImage } from "./image.ts";
-import { namedProducerIdMin, producerEpochMax } from "./limits.ts";
+import { namedProducerIdMin, nodeTextCharsMax, producerEpochMax } from "./limits.ts";
 
 /** Longest producer name. */
 const producerNameCharsMax = 512;
@@ -24,6 +24,10 @@ export function initProducer(image: ClusterImage, command: InitProducer, inputs:
     );
   }
   checkOwner(command, present);
+  const startId = command.lineage.at(-1) ?? "";
+  if (startId.length > nodeTextCharsMax || printable(startId, nodeTextCharsMax) !== startId) {
+    throw new AppError("INVALID_REQUEST", `a start id has at most ${nodeTextCharsMax} printable characters`);
+  }
   const isNewId = present === undefined || present.producerEpoch >= producerEpochMax;
   const producerId = isNewId ? image.namedProducerIdNext : present.producerId;
   const producerEpoch = isNewId ? 0 : present.producerEpoch + 1;
@@ -34,7 +38,7 @@ export function initProducer(image: ClusterImage, command: InitProducer, inputs:
         name: command.name,
         producerId,
         producerEpoch,
-        startId: command.lineage.at(-1) ?? "",
+        startId,
       },
     ],
     answer: { kind: "producerNamed", subject: command.name, producerId, producerEpoch },

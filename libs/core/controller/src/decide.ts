@@ -24,11 +24,29 @@ export function decide(image: ClusterImage, command: Command, inputs: DecisionIn
   if (remembered !== undefined) return { records: [], answer: remembered };
   const decision = dispatch(image, command, inputs);
   const records: MetadataRecord[] = [...decision.records];
-  records.push(...assignTasks(applyRecords(image, records)));
+  if (records.some(movesTasks)) records.push(...assignTasks(applyRecords(image, records)));
   if (requestId !== "" && decision.answer !== undefined && !image.requests.has(requestId)) {
     records.push({ kind: "requestAnswered", requestId, answer: decision.answer, sequence: 0 });
   }
   return { records, answer: decision.answer };
+}
+
+/** True for records after which tasks may have to change; the rest of the commands need not look at all of them. */
+function movesTasks(record: MetadataRecord): boolean {
+  switch (record.kind) {
+    case "topicCreated":
+    case "topicDeleted":
+    case "connectorCreated":
+    case "connectorDeleted":
+    case "nodeFenced":
+    case "nodeStopping":
+    case "nodeRemoved":
+      return true;
+    case "nodeRegistered":
+      return record.role === "connector";
+    default:
+      return false;
+  }
 }
 
 function dispatch(image: ClusterImage, command: Command, inputs: DecisionInputs): Decision {

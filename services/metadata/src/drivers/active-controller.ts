@@ -19,6 +19,7 @@ import {
   type ControllerLimits,
   decide,
   emptyImage,
+  ImageReplay,
   type MetadataRecord,
   snapshotRecords,
 } from "@millrace/controller";
@@ -82,7 +83,7 @@ interface Decided {
 const pendingCommandsMax = 10_000;
 
 /** Commands decided into one change. */
-const groupCommandsMax = 1_000;
+const groupCommandsMax = 256;
 
 /** Changes of the past handed to the listener of `start`, for watchers that resume after a restart. */
 export type ChangeListener = (change: CommittedChange) => void;
@@ -182,9 +183,12 @@ export class ActiveController {
       this.#snapshotSequence = snapshot.position.sequence;
     }
     const assembler = new ChangeAssembler();
+    const replay = new ImageReplay(this.#image);
     for await (const batch of log.read(this.#position.sequence + 1)) {
       const change = assembler.add(batch);
-      if (change !== undefined) this.#apply(change.position, change.records);
+      if (change === undefined) continue;
+      const { position, records } = change;
+      this.#advance(position, records, replay.apply(position.sequence, records));
     }
   }
 
@@ -215,7 +219,7 @@ export class ActiveController {
         invariant(outcome.kind === "appended", "this controller is the only writer of its log");
         position = outcome.position;
       }
-      this.#apply(position, records);
+      this.#advance(position, records, applyBatch(this.#image, position.sequence, records));
       this.#snapshotIfDue();
     }
     for (const { pending, result } of decided) {
@@ -248,11 +252,11 @@ export class ActiveController {
     return { decided, records };
   }
 
-  #apply(position: LogPosition, records: readonly MetadataRecord[]): void {
+  #advance(position: LogPosition, records: readonly MetadataRecord[], image: ClusterImage): void {
     const previous = this.#position;
-    this.#image = applyBatch(this.#image, position.sequence, records);
+    this.#image = image;
     this.#position = position;
-    for (const listener of this.#listeners) listener({ previous, position, records, image: this.#image });
+    for (const listener of this.#listeners) listener({ previous, position, records, image });
   }
 
   #snapshotIfDue(): void {
