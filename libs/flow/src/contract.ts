@@ -242,6 +242,8 @@ export interface Sink {
   publishedCount?(): number;
   /** The same with everything else the books say, as one consistent cut. */
   books?(): DestinationBooks;
+  /** What status pages tell of it beyond its state, by name. */
+  details?(): { readonly [name: string]: string | number };
   close(): Promise<void>;
 }
 

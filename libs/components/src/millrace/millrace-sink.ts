@@ -124,6 +124,10 @@ export class MillraceSink implements Sink {
     this.#client = undefined;
   }
 
+  details(): { readonly producerId: number; readonly producerEpoch: number } {
+    return { producerId: this.#producerId, producerEpoch: this.#producerEpoch };
+  }
+
   #bootstrap(): string[] {
     return this.#config.bootstrapServers.length > 0
       ? this.#config.bootstrapServers

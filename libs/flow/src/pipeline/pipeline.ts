@@ -7,6 +7,7 @@
  */
 import { AppError, invariant } from "@millrace/base";
 import { WakeList } from "../channel/wake-list.ts";
+import { FileChannel } from "../channel/file-channel.ts";
 import type { Channel } from "../channel/types.ts";
 import type { PipelineConfig } from "../config/pipeline-config.ts";
 import { PushRunner } from "../run/push-runner.ts";
@@ -164,7 +165,7 @@ export class Pipeline {
 }
 
 function channelStatus(channel: Channel): ChannelStatus {
-  const { putCount, depthCount, depthBytes } = channel.figures;
+  const { putCount, depthCount, depthBytes, takenCount } = channel.figures;
   return {
     name: channel.name,
     type: channel.type,
@@ -172,6 +173,8 @@ function channelStatus(channel: Channel): ChannelStatus {
     putCount,
     depthCount,
     depthBytes,
+    takenCount,
+    sizeBytes: channel instanceof FileChannel ? channel.log.sizeBytes : depthBytes,
     capacityCount: channel.limits.records,
     capacityBytes: channel.limits.bytes,
   };

@@ -34,6 +34,12 @@ export interface SinkStatus {
   readonly refusedCount: number;
   /** Records published ever by the destination's own books (S1); undefined where it has none. */
   readonly publishedCount: number | undefined;
+  /** Records of its channel that it refused and that were set aside, over all starts (S1). */
+  readonly setAsideCount: number;
+  /** 99 % of the records of the last minute were delivered so soon after their timestamps, at most; undefined: none. */
+  readonly delayMsP99: number | undefined;
+  /** What the sink tells beyond its state. */
+  readonly details: Readonly<Record<string, string | number>>;
 }
 
 /** A channel at one moment. */
@@ -44,6 +50,10 @@ export interface ChannelStatus {
   readonly putCount: number;
   readonly depthCount: number;
   readonly depthBytes: number;
+  /** Records handed to sinks that they are not done with. */
+  readonly takenCount: number;
+  /** Bytes on disk or in memory, with what is delivered and not yet removed. */
+  readonly sizeBytes: number;
   readonly capacityCount: number;
   readonly capacityBytes: number;
 }

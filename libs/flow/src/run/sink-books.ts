@@ -4,6 +4,7 @@
  *
  *   sink/<name>/note/<key>              bytes             the sink's own (receivers in use, routing generations)
  *   sink/<name>/refused/<channelId>     [[from, to], ...] refused for good: never given again (A5)
+ *   sink/<name>/refused-count/<channelId> number          how many that were, ever (S1)
  *   sink/<name>/generation              [number, hash]    grows with each change of its configuration
  */
 import { type Range, RangeSet } from "@millrace/base";
@@ -17,14 +18,19 @@ export class SinkBooks {
   readonly #directory: DataDirectory;
   readonly #notePrefix: string;
   readonly #refusedKey: string;
+  readonly #refusedCountKey: string;
   readonly #generationKey: string;
   readonly #refused: RangeSet;
+  #refusedCount: number;
 
   constructor(directory: DataDirectory, sink: string, channelId: string) {
     this.#directory = directory;
     this.#notePrefix = `sink/${sink}/note/`;
     this.#refusedKey = `sink/${sink}/refused/${channelId}`;
+    this.#refusedCountKey = `sink/${sink}/refused-count/${channelId}`;
     this.#generationKey = `sink/${sink}/generation`;
+    const count = directory.getState(this.#refusedCountKey);
+    this.#refusedCount = count === undefined ? 0 : Number(decoder.decode(count));
     const bytes = directory.getState(this.#refusedKey);
     const ranges = bytes === undefined ? [] : (JSON.parse(decoder.decode(bytes)) as [number, number][]);
     this.#refused = new RangeSet(ranges.map(([from, to]): Range => ({ from, to })));
@@ -39,12 +45,21 @@ export class SinkBooks {
     return !this.#refused.isEmpty;
   }
 
-  /** Notes a refusal; the change goes into the same durable step as the dead letter. What is delivered is forgotten. */
-  refuse(offset: number, position: number): StateChange {
+  /** Records refused ever. */
+  get refusedCount(): number {
+    return this.#refusedCount;
+  }
+
+  /** Notes a refusal; the changes go into the same durable step as the dead letter. What is delivered is forgotten. */
+  refuse(offset: number, position: number): StateChange[] {
+    this.#refusedCount++;
     this.#refused.add(offset, offset + 1);
     this.#refused.removeBelow(position);
     const ranges = this.#refused.ranges.map(({ from, to }) => [from, to]);
-    return { key: this.#refusedKey, value: encoder.encode(JSON.stringify(ranges)) };
+    return [
+      { key: this.#refusedKey, value: encoder.encode(JSON.stringify(ranges)) },
+      { key: this.#refusedCountKey, value: encoder.encode(String(this.#refusedCount)) },
+    ];
   }
 
   note(key: string): Uint8Array | undefined {

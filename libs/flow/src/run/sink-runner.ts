@@ -18,6 +18,7 @@ import type { ComponentState, SinkStatus } from "./component-state.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import { componentFailed, recordSetAside, sinkRewound } from "./events.ts";
 import type { SinkBooks } from "./sink-books.ts";
+import { DelayWindow } from "./delay-window.ts";
 import { SinkSession } from "./sink-session.ts";
 
 /** Bounds of what a sink is given. */
@@ -73,6 +74,8 @@ export class SinkRunner {
   #settledCount = 0;
   #refusedCount = 0;
   #publishedCount: number | undefined;
+  #details: SinkStatus["details"] = {};
+  readonly #delays = new DelayWindow();
   #isDraining = false;
   #isStopping = false;
 
@@ -105,6 +108,9 @@ export class SinkRunner {
       deliveredCount: Math.max(0, this.#settledCount - this.#refusedCount),
       refusedCount: this.#refusedCount,
       publishedCount: this.#sink?.publishedCount?.() ?? this.#publishedCount,
+      setAsideCount: this.#options.books.refusedCount,
+      delayMsP99: this.#delays.p99Ms(this.#options.clock.monotonicMs()),
+      details: this.#sink?.details?.() ?? this.#details,
     };
   }
 
@@ -168,6 +174,7 @@ export class SinkRunner {
         isShared,
         setAside: (record, reason) => this.#setAside(record, reason),
         onSettled: (records) => this.#settled(records),
+        onDelay: (sinceMs, records) => this.#delayed(sinceMs, records),
       },
       signal,
     );
@@ -182,6 +189,7 @@ export class SinkRunner {
     } finally {
       session.end();
       this.#publishedCount = this.#sink?.publishedCount?.() ?? this.#publishedCount;
+      this.#details = this.#sink?.details?.() ?? this.#details;
       this.#session = undefined;
       this.#sink = undefined;
       await sink.close().catch((error: unknown) => {
@@ -302,6 +310,12 @@ export class SinkRunner {
     return books.hasRefused ? take.records.filter((record) => !books.isRefused(record.offset)) : take.records;
   }
 
+  /** Measured from the record's timestamp: for a source that stamps what it reads, the way through the channel. */
+  #delayed(sinceMs: number, records: number): void {
+    const { clock } = this.#options;
+    this.#delays.add(Math.max(0, clock.nowMs() - sinceMs), records, clock.monotonicMs());
+  }
+
   #settled(records: number): void {
     this.#settledCount += records;
     this.#backoff.reset();
@@ -314,7 +328,7 @@ export class SinkRunner {
     if (books.isRefused(record.offset)) return;
     const { agentId, agentName, channelId, channelName } = origin;
     const coordinates = { agentId, agentName, channelId, channelName, sequence: record.offset };
-    const changes = () => [books.refuse(record.offset, channel.position)];
+    const changes = () => books.refuse(record.offset, channel.position);
     await deadLetters.add({ record, reason, coordinates, changes });
     this.#refusedCount++;
     telemetry.discarded(name, "refused", 1);

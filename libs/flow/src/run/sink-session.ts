@@ -17,6 +17,8 @@ interface Unsettled {
   from: number;
   readonly to: number;
   sizeBytes: number;
+  /** Timestamp of the first record: the oldest, where the source stamps what it reads. */
+  readonly sinceMs: number | undefined;
 }
 
 /** What a session is made of. */
@@ -30,6 +32,8 @@ export interface SinkSessionOptions {
   readonly setAside: (record: SinkRecord, reason: string) => Promise<void>;
   /** Records settled, by delivery or refusal. */
   readonly onSettled: (records: number) => void;
+  /** The same with the timestamp of the oldest of them, epoch milliseconds. */
+  readonly onDelay: (sinceMs: number, records: number) => void;
 }
 
 /** Feedback and books of one opening. */
@@ -84,8 +88,8 @@ export class SinkSession implements SinkFeedback {
   }
 
   /** Books a take handed to the sink. */
-  taken({ from, to, sizeBytes }: Take): void {
-    this.#unsettled.push({ from, to, sizeBytes });
+  taken({ from, to, sizeBytes, records }: Take): void {
+    this.#unsettled.push({ from, to, sizeBytes, sinceMs: records[0]?.timestampMs });
     this.#unsettledRecords += to - from;
     this.#unsettledBytes += sizeBytes;
     this.#takenThrough = Math.max(this.#takenThrough, to);
@@ -159,6 +163,7 @@ export class SinkSession implements SinkFeedback {
       const share = Math.floor((first.sizeBytes * (to - first.from)) / (first.to - first.from));
       channel.commit(first.from, to, kept);
       settled += to - first.from;
+      if (first.sinceMs !== undefined) this.#options.onDelay(first.sinceMs, to - first.from);
       this.#unsettledBytes -= share;
       first.sizeBytes -= share;
       first.from = to;
