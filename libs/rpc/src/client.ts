@@ -199,6 +199,8 @@ class DuplexCall<Out, In> implements ClientDuplex<Out, In> {
     this.#reader = new MessageReader(call, (bytes) => decodeAnswer(method.responseDeserialize, bytes, where));
     this.#where = where;
     this.#onOver = onOver;
+    // Until the first read grpc-js takes in whatever comes: a stream paused from the start would have no end to it.
+    call.read(0);
     call.on("error", (error: ServiceError) => this.#over(errorOf(error, where, false)));
     // With OK: the messages that came before it are still delivered, then `receive` resolves.
     call.on("status", () =>

@@ -97,9 +97,12 @@ export class Listener {
     return this.#bound();
   }
 
-  /** No new connections. */
-  stopAccepting(): void {
-    this.#net.close();
+  /** No new connections and calls; resolves when the last connection is gone. */
+  shutDown(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#net.close(() => resolve()));
+    // Its own callback comes too early on Node 24, where closing an HTTP/2 server marks all sessions closed at once.
+    this.grpc.tryShutdown(() => undefined);
+    return closed;
   }
 
   /** Closes what is left at once. */

@@ -80,13 +80,16 @@ export function checkMessageBytes(bytes: number, bytesMax: number): void {
 export class MessageReader<In> {
   readonly #stream: Readable;
   readonly #decode: (bytes: Buffer) => In;
+  readonly #isBroken: () => boolean;
   readonly #settled: PromiseWithResolvers<void> = Promise.withResolvers();
   #onMessage: ((message: In) => void) | undefined;
   #isOver = false;
 
-  constructor(stream: Readable, decode: (bytes: Buffer) => In) {
+  /** `isBroken`: asked when the stream ends, because a call that was broken off ends its stream as well. */
+  constructor(stream: Readable, decode: (bytes: Buffer) => In, isBroken: () => boolean = () => false) {
     this.#stream = stream;
     this.#decode = decode;
+    this.#isBroken = isBroken;
     // A call that fails before anybody receives is reported by other ways; here it must not be an unhandled rejection.
     this.#settled.promise.catch(() => undefined);
   }
@@ -97,7 +100,10 @@ export class MessageReader<In> {
     this.#onMessage = onMessage;
     if (!this.#isOver) {
       this.#stream.on("data", (bytes: Buffer) => this.#take(bytes));
-      this.#stream.once("end", () => this.end());
+      this.#stream.once("end", () => {
+        // Broken: `fail` follows with the reason.
+        if (!this.#isBroken()) this.#settled.resolve();
+      });
     }
     return this.#settled.promise;
   }
@@ -108,12 +114,6 @@ export class MessageReader<In> {
 
   resume(): void {
     this.#stream.resume();
-  }
-
-  /** The other side sends no more. */
-  end(): void {
-    this.#isOver = true;
-    this.#settled.resolve();
   }
 
   /** The call broke; messages still on the way are not delivered. */

@@ -248,7 +248,12 @@ export function serveDuplex<Request, Response>(
   const { limits } = environment;
   return (call) => {
     const writer = new MessageWriter<Response>(call, method.responseSerialize, limits);
-    const reader = new MessageReader<Request>(call, method.requestDeserialize);
+    const http2 = streamOfCall(call);
+    const reader = new MessageReader<Request>(
+      call,
+      method.requestDeserialize,
+      () => http2.aborted || http2.rstCode !== 0,
+    );
     const ending = endOnce(call);
     const running = new RunningCall(served, environment, call, (error) => {
       writer.fail(error);

@@ -144,7 +144,7 @@ class KitServer implements RpcServer {
   async #stop(graceMs: number): Promise<void> {
     this.#health.setServing(false);
     for (const remove of this.#stopObserving) remove();
-    const closed = Promise.all(this.#bound.map(({ listener }) => shutDown(listener)));
+    const closed = Promise.all(this.#bound.map(({ listener }) => listener.shutDown()));
     if (!(await endsWithin(closed, graceMs))) {
       const error = new AppError("NODE_STARTING", `node ${this.#options.identity.nodeId} is stopping`);
       for (const running of this.#running.values()) for (const call of running) call.break(error);
@@ -256,12 +256,6 @@ function serverOf(
 /** `/package.Service/Method` -> `package.Service`. */
 function serviceOf(path: string): string {
   return path.split("/")[1] ?? "";
-}
-
-/** No new connections or calls; resolves when the last connection is gone. */
-function shutDown(listener: Listener): Promise<void> {
-  listener.stopAccepting();
-  return new Promise((resolve) => listener.grpc.tryShutdown(() => resolve()));
 }
 
 async function endsWithin(work: Promise<unknown>, ms: number): Promise<boolean> {

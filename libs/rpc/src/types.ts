@@ -100,7 +100,8 @@ export interface OutgoingStream<Out> {
 export interface Duplex<Out, In> extends OutgoingStream<Out> {
   /**
    * Calls `onMessage` for each incoming message, synchronously, in order. The promise settles when the other side
-   * ended (resolves) or the call broke (rejects with AppError). One call per stream.
+   * ended (resolves) or the call broke (rejects with AppError). One call per stream. A caller in Node that cancels
+   * ends its side first: at the server that may resolve here, and a handler that goes on sees its signal aborted.
    */
   receive(onMessage: (message: In) => void): Promise<void>;
   /** Stops reading from the transport (back-pressure) until `resume`. */
