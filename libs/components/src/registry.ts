@@ -39,6 +39,7 @@ export const sources: readonly Row<SourceDefinition>[] = [
     async () => (await import("./http/index.ts")).httpSource,
   ),
   row(["seq"], async () => (await import("./seq/index.ts")).seqSource),
+  row(["ingest"], async () => (await import("./ingest/index.ts")).ingestSource),
 ];
 
 /** Sinks. */
@@ -48,6 +49,7 @@ export const sinks: readonly Row<SinkDefinition>[] = [
     async () => (await import("./file/index.ts")).fileSink,
   ),
   row(["millrace"], async () => (await import("./millrace/index.ts")).millraceSink),
+  row(["agent"], async () => (await import("./agent/index.ts")).agentSink),
   row(["logger"], async () => (await import("./logger/index.ts")).loggerSink),
   row(["null"], async () => (await import("./null/index.ts")).nullSink),
 ];

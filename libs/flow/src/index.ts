@@ -1,3 +1,4 @@
+export { decodeRecords, encodeRecords } from "./channel/record-codec.ts";
 export { FileChannel } from "./channel/file-channel.ts";
 export { MemoryChannel } from "./channel/memory-channel.ts";
 export { type OpenFileChannelOptions, openFileChannel } from "./channel/open-channel.ts";
