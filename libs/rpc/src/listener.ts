@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { createServer, isIP, type Server as NetServer, type Socket } from "node:net";
 import { hostname } from "node:os";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
 import { AppError } from "@millrace/base";
 import { errorCode, portInUse } from "@millrace/runtime";
 import type { Telemetry } from "@millrace/telemetry";
@@ -77,7 +77,7 @@ export class Listener {
 
   /** Binds the address. Throws ALREADY_LOCKED when the port is taken, INVALID_CONFIG for what else is wrong. */
   async bind(): Promise<BoundListener> {
-    const injector = this.grpc.createConnectionInjector(credentialsOf(this.#options));
+    const injector = this.#createInjector();
     this.#net.on("connection", (socket) => {
       this.#sockets.add(socket);
       // Without a listener an error before HTTP/2 has taken over would end the process.
@@ -111,6 +111,22 @@ export class Listener {
     this.#net.close();
     this.grpc.forceShutdown();
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** What takes accepted connections; the certificate is read and checked here. */
+  #createInjector(): ConnectionInjector {
+    const { tls, name } = this.#options;
+    try {
+      return this.grpc.createConnectionInjector(
+        tls === undefined ? ServerCredentials.createInsecure() : createTlsCredentials(tls),
+      );
+    } catch (error) {
+      throw new AppError(
+        "INVALID_CONFIG",
+        `the TLS files of listener ${name} cannot be used: ${AppError.from(error).message}`,
+        { cause: error },
+      );
+    }
   }
 
   #listen(): Promise<void> {
@@ -212,22 +228,6 @@ export function isLoopback(host: string): boolean {
 
 function isWildcard(host: string): boolean {
   return host === "0.0.0.0" || host === "::" || host === "";
-}
-
-function credentialsOf(options: ListenerOptions): ServerCredentials {
-  const { tls, name } = options;
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  try {
-    return createTlsCredentials(tls);
-  } catch (error) {
-    throw new AppError(
-      "INVALID_CONFIG",
-      `the TLS files of listener ${name} cannot be used: ${AppError.from(error).message}`,
-      {
-        cause: error,
-      },
-    );
-  }
 }
 
 function createTlsCredentials(tls: TlsServerOptions): ServerCredentials {
