@@ -1,5 +1,5 @@
 /**
- * `npm run pack`: what is published, as tarballs in dist/.
+ * `npm run pack`: what is published, as tarballs in dist/. `-- @millrace/client` packs only that.
  *
  * A published package holds the compiled code of every workspace it needs, in the same folders as here (dist/libs/log/src/...),
  * with imports of `@millrace/x` rewritten to relative paths: nothing of ours is a dependency of it, and two
@@ -176,4 +176,8 @@ async function pack(product: Product, packages: ReadonlyMap<string, Workspace>):
 }
 
 const packages = await readWorkspaces();
-for (const product of products) console.log(`dist/${await pack(product, packages)}`);
+const wanted = process.argv.slice(2);
+for (const product of products) {
+  if (wanted.length > 0 && !wanted.includes(product.name)) continue;
+  console.log(`dist/${await pack(product, packages)}`);
+}

@@ -1,3 +1,4 @@
+export { AppError, type Reason } from "@millrace/base";
 export {
   Admin,
   type ConnectorAdmin,
