@@ -153,10 +153,7 @@ export class TaskRunner {
     const { connector, sinkConfigJson } = this.plan;
     const client = await abortable(this.#context.client(), signal);
     const { definition, config } = await resolveSink(this.#context.registry, connector, sinkConfigJson);
-    const logStart = await abortable(
-      client.admin.listOffsets(this.plan, this.plan.partition, "start"),
-      signal,
-    );
+    const logStart = await abortable(this.#lookAtLog(client), signal);
     const sink = definition.create(config, this.#componentContext());
     const session = new TaskSession({
       plan: this.plan,
@@ -166,7 +163,7 @@ export class TaskRunner {
       onDelivered: onProgress,
     });
     try {
-      const start = await abortable(this.#open(sink, session, client, logStart.offset), signal);
+      const start = await abortable(this.#open(sink, session, client, logStart), signal);
       // A stop between the open and here found no session to finish.
       signal.throwIfAborted();
       this.#session = session;
@@ -188,6 +185,17 @@ export class TaskRunner {
         );
       });
     }
+  }
+
+  /** First offset kept; the end is noted, so that a task whose sink does not open knows what waits for it. */
+  async #lookAtLog(client: Client): Promise<number> {
+    const { admin } = client;
+    const [start, end] = await Promise.all([
+      admin.listOffsets(this.plan, this.plan.partition, "start"),
+      admin.listOffsets(this.plan, this.plan.partition, "end"),
+    ]);
+    this.#highWatermark = Math.max(this.#highWatermark, end.offset);
+    return start.offset;
   }
 
   /** Fences and stands (C1); decides where to read from. */
