@@ -30,6 +30,26 @@ function servable<Schema extends z.ZodType>(parts: Servable<Schema>): Servable<z
 }
 
 const services: Record<ServiceName, () => Promise<Servable<z.ZodType>>> = {
+  agent: async () => {
+    const { agentConfigSchema, agentOptions, startAgent } = await import("@millrace/service-agent");
+    return servable({
+      schema: agentConfigSchema,
+      node: (config) => config.nodeId ?? config.name ?? "agent",
+      http: (config) => ({ host: config.httpHost, port: config.httpPort }),
+      start: (config, telemetry) => startAgent({ ...agentOptions(config), version, telemetry }),
+    });
+  },
+  connector: async () => {
+    const { connectorConfigSchema, connectorOptions, startConnector } = await import(
+      "@millrace/service-connector"
+    );
+    return servable({
+      schema: connectorConfigSchema,
+      node: (config) => config.nodeId ?? "connector",
+      http: (config) => ({ host: config.httpHost, port: config.httpPort }),
+      start: (config, telemetry) => startConnector({ ...connectorOptions(config), version, telemetry }),
+    });
+  },
   storage: async () => {
     const { storageConfigSchema, storageOptions, startStorage } = await import("@millrace/service-storage");
     return servable({

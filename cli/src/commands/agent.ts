@@ -1,7 +1,8 @@
 /** `millrace agent`: run, validate, graph. */
+import type { CheckedPipeline } from "@millrace/service-agent";
 import type { Command } from "commander";
 import { addExamples } from "../help.ts";
-import { exitCode, Output } from "../output.ts";
+import { count, errorLine, exitCode, Output } from "../output.ts";
 
 interface FileOptions {
   readonly name?: string;
@@ -52,20 +53,30 @@ function addRun(agent: Command): void {
   ]);
 }
 
+async function check(file: string, { name, flumeCompat }: FileOptions): Promise<CheckedPipeline> {
+  const { checkPipeline } = await import("@millrace/service-agent");
+  return checkPipeline(file, { agent: name, isFlumeCompat: flumeCompat });
+}
+
 function addValidate(agent: Command): void {
   const command = agent
     .command("validate")
     .description("Check a configuration file: every problem with its line, exit code 1.")
     .argument("<file>", "flume.conf (*.conf, *.properties) or YAML");
   withName(command).action(async (file: string, options: FileOptions) => {
-    const { checkAgentFile } = await import("../agent-file.ts");
     const output = new Output();
-    const { problems, warnings, summary } = await checkAgentFile(file, options);
-    for (const warning of warnings) output.note(`warning: ${warning}`);
-    await output.write(
-      problems.length === 0 ? `${summary}\n` : problems.map((problem) => `${problem}\n`).join(""),
-    );
-    if (problems.length > 0) process.exitCode = exitCode.failure;
+    const { AppError } = await import("@millrace/base");
+    try {
+      const { agent, sourceCount, channelCount, sinkCount, warnings } = await check(file, options);
+      for (const warning of warnings) output.note(`warning: ${warning}`);
+      const parts = [count(sourceCount, "source"), count(channelCount, "channel"), count(sinkCount, "sink")];
+      await output.write(`${file}: agent ${agent} is valid: ${parts.join(", ")}\n`);
+    } catch (thrown) {
+      if (AppError.from(thrown).reason !== "INVALID_CONFIG") throw thrown;
+      // The problems are what was asked for: data, one line each.
+      await output.write(`${errorLine(thrown)}\n`);
+      process.exitCode = exitCode.failure;
+    }
   });
   addExamples(command, [["before it is deployed", "millrace agent validate flume.conf"]]);
 }
@@ -76,8 +87,7 @@ function addGraph(agent: Command): void {
     .description("Draw the pipelines of a configuration file as a Mermaid flowchart.")
     .argument("<file>", "flume.conf (*.conf, *.properties) or YAML");
   withName(command).action(async (file: string, options: FileOptions) => {
-    const { drawAgentFile } = await import("../agent-file.ts");
-    await new Output().write(await drawAgentFile(file, options));
+    await new Output().write((await check(file, options)).mermaid);
   });
   addExamples(command, [["into a file for a page", "millrace agent graph pipeline.yaml > pipeline.mmd"]]);
 }

@@ -102,6 +102,12 @@ export class Screen {
     void this.#output.write(`${text}\n`);
   }
 
+  /** A line on stderr that stays. */
+  note(text: string): void {
+    this.#endLine();
+    this.#output.note(text);
+  }
+
   /** The last line, as it stands now. */
   progress(text: string): void {
     if (text === this.#last) return;

@@ -1,0 +1,56 @@
+/**
+ * Rule S2 carried out: retention never passes what the connector has published, and the sources wait before topic data
+ * and channel grow over their limit.
+ */
+import type { Clock } from "@millrace/runtime";
+import { type Reading, readServices } from "./cut.ts";
+import { mustHold } from "./hold.ts";
+import type { Services } from "./services.ts";
+
+/** Time between two looks, milliseconds. In it the sources read less than the margin of the hold. */
+const intervalMs = 100;
+
+/** Watches the sizes until it is stopped. */
+export class Keeper {
+  readonly #services: Services;
+  readonly #stop = new AbortController();
+  readonly #loop: Promise<void>;
+  #isHeld = false;
+
+  constructor(services: Services, clock: Clock) {
+    this.#services = services;
+    // Before anything is published: what is there from the last start must not go.
+    for (const { topicId, partition } of services.storage.partitions())
+      services.storage.holdRetention(topicId, partition, 0);
+    this.#loop = this.#run(clock);
+  }
+
+  /** True while the sources wait. */
+  get isHeld(): boolean {
+    return this.#isHeld;
+  }
+
+  /** Ends; retention stays held where it was. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#loop;
+  }
+
+  async #run(clock: Clock): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      this.#look(readServices(this.#services));
+      await clock.sleep(intervalMs, signal);
+    }
+  }
+
+  #look({ published, sizes }: Reading): void {
+    const { storage, agent, topicId } = this.#services;
+    for (const { partition, offset } of published) storage.holdRetention(topicId, partition, offset);
+    const isHeld = mustHold(sizes, this.#isHeld);
+    if (isHeld === this.#isHeld) return;
+    this.#isHeld = isHeld;
+    if (isHeld) agent.pause();
+    else agent.resume();
+  }
+}
