@@ -132,7 +132,8 @@ export class SinkRunner {
       this.#stop.abort();
       this.#session?.end();
     };
-    if (this.#state === "failed") end();
+    // not open: it holds nothing
+    if (this.#sink === undefined) end();
     const timer = this.#options.clock.after(graceMs, end);
     await this.#loop;
     timer.cancel();
