@@ -86,7 +86,7 @@ export interface EventSpecification<Field extends string, Label extends Field> {
   readonly counter?: string;
   /** Fields that are the counter's labels: few possible values only. */
   readonly labels?: readonly Label[];
-  readonly counterBy?: Field;
+  readonly counterBy?: NoInfer<Field>;
   readonly rateLimitMs?: number;
 }
 
