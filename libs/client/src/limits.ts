@@ -55,3 +55,9 @@ export const brokenRefreshWaitMs = 250;
 
 /** A metadata watch without a message for so long is dead: the service sends one every 2 s. */
 export const watchSilenceMs = 7_000;
+
+/** Room in front of a batch under construction for the request around it (ids, numbers, lengths: below 80 bytes). */
+export const requestHeadroomBytes = 128;
+
+/** Batches up to this size are built in fresh small memory. */
+export const smallBatchBytes = 32 * 1024;

@@ -26,6 +26,22 @@ describe("messages around opaque bytes", () => {
     expect(data?.$case === "batch" && Buffer.from(data.value).equals(bytes)).toBe(true);
   });
 
+  it.each(sizes)("a batch of %i bytes with room in front gives the same request without a copy", (size) => {
+    const slab = Buffer.alloc(128 + size + 5);
+    const bytes = slab.subarray(128, 128 + size);
+    bytes.fill(7);
+    const call = {
+      topicId: "abcdefghijklmnopqrstuv",
+      partition: 2 ** 31 - 1,
+      leaderEpoch: 2 ** 31 - 1,
+      bytes,
+      resetSequence: true,
+    };
+    const inPlace = encodeProduceBatch({ ...call, slab }, Number.MAX_SAFE_INTEGER);
+    expect(inPlace.equals(encodeProduceBatch(call, Number.MAX_SAFE_INTEGER))).toBe(true);
+    expect(inPlace.buffer).toBe(slab.buffer);
+  });
+
   it.each(sizes)("fetched data of %i bytes in two chunks decodes with the generated code", (size) => {
     const bytes = new Uint8Array(size).map((_, i) => i * 3);
     const fields = {

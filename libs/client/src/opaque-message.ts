@@ -5,6 +5,7 @@
  * fields come in any order, so the small fields are encoded by the generated code and the batch is appended as the
  * last field by hand. What comes out decodes like any other message of the type (tested against the generated code).
  */
+import { invariant } from "@millrace/base";
 
 /** What {@link encodeOpaque} puts together: `outer { inner { ...fields, bytes } }`. */
 export interface OpaqueMessage {
@@ -18,25 +19,55 @@ export interface OpaqueMessage {
   readonly chunks: readonly Uint8Array[];
 }
 
-/** Encodes the outer message. */
+/** Encodes the outer message, copying the chunks. */
 export function encodeOpaque(message: OpaqueMessage): Buffer {
   let length = 0;
   for (const chunk of message.chunks) length += chunk.byteLength;
-  const bytesTag = tagOf(message.bytesField);
-  const innerTag = tagOf(message.innerField);
-  const innerLength = message.innerFields.byteLength + varintLength(bytesTag) + varintLength(length) + length;
-  const out = Buffer.allocUnsafe(varintLength(innerTag) + varintLength(innerLength) + innerLength);
-  let at = writeVarint(out, 0, innerTag);
-  at = writeVarint(out, at, innerLength);
-  out.set(message.innerFields, at);
-  at += message.innerFields.byteLength;
-  at = writeVarint(out, at, bytesTag);
-  at = writeVarint(out, at, length);
+  const prefixLength = prefixBytes(message, length);
+  const out = Buffer.allocUnsafe(prefixLength + length);
+  writePrefix(out, 0, message, length);
+  let at = prefixLength;
   for (const chunk of message.chunks) {
     out.set(chunk, at);
     at += chunk.byteLength;
   }
   return out;
+}
+
+/** Encodes the outer message around `bytes`, which lie in `memory` with enough room in front; the room is overwritten. */
+export function encodeOpaqueInPlace(
+  message: Omit<OpaqueMessage, "chunks">,
+  bytes: Uint8Array,
+  memory: Buffer,
+): Buffer {
+  const length = bytes.byteLength;
+  const start = bytes.byteOffset - memory.byteOffset;
+  const from = start - prefixBytes(message, length);
+  invariant(bytes.buffer === memory.buffer && from >= 0, "there is room in front of the batch");
+  writePrefix(memory, from, message, length);
+  return memory.subarray(from, start + length);
+}
+
+/** Bytes of everything in front of the opaque ones. */
+function prefixBytes(message: Omit<OpaqueMessage, "chunks">, length: number): number {
+  const fields =
+    message.innerFields.byteLength + varintLength(tagOf(message.bytesField)) + varintLength(length);
+  return varintLength(tagOf(message.innerField)) + varintLength(fields + length) + fields;
+}
+
+function writePrefix(
+  out: Buffer,
+  from: number,
+  message: Omit<OpaqueMessage, "chunks">,
+  length: number,
+): void {
+  const bytesTag = tagOf(message.bytesField);
+  const fields = message.innerFields.byteLength + varintLength(bytesTag) + varintLength(length);
+  let at = writeVarint(out, from, tagOf(message.innerField));
+  at = writeVarint(out, at, fields + length);
+  out.set(message.innerFields, at);
+  at = writeVarint(out, at + message.innerFields.byteLength, bytesTag);
+  writeVarint(out, at, length);
 }
 
 /** A length-delimited field's tag. */

@@ -5,6 +5,8 @@
 import { AppError, advanceWireSequence } from "@millrace/base";
 import type { CompressionName, Record } from "@millrace/record";
 import type { Clock } from "@millrace/runtime";
+import type { BatchMemory } from "./batch-memory.ts";
+import { smallBatchBytes } from "./limits.ts";
 import type { MetadataCache } from "./metadata-cache.ts";
 import { PartitionSender } from "./partition-sender.ts";
 import type { ProduceStreams } from "./produce-stream.ts";
@@ -26,6 +28,7 @@ export interface AccumulatorOptions {
   readonly deliveryTimeoutMs: number;
   readonly inFlightMax: number;
   readonly compression: CompressionName;
+  readonly memory: BatchMemory;
   readonly streams: ProduceStreams;
   readonly cache: MetadataCache;
   readonly clock: Clock;
@@ -48,6 +51,7 @@ export class PartitionAccumulator {
   #hasLingered = false;
   #identity: ProducerIdentity | undefined;
   #nextSequence = 0;
+  #lastClosedBytes = 0;
 
   constructor(options: AccumulatorOptions, identity: ProducerIdentity | undefined) {
     this.#options = options;
@@ -105,11 +109,10 @@ export class PartitionAccumulator {
   }
 
   #newBatch(): ProducerBatch {
-    const { partition, deliveryTimeoutMs, compression, clock } = this.#options;
+    const { partition, deliveryTimeoutMs, compression, memory, clock } = this.#options;
     const deadlineMs = clock.monotonicMs() + deliveryTimeoutMs;
-    const batch = new ProducerBatch(partition, deadlineMs, compression, (settled) =>
-      this.#onSettled(settled),
-    );
+    const options = { compression, memory, startsLarge: this.#lastClosedBytes > smallBatchBytes };
+    const batch = new ProducerBatch(partition, deadlineMs, options, (settled) => this.#onSettled(settled));
     this.#options.onOpenedBatch(batch);
     this.#hasLingered = false;
     void this.#linger(batch);
@@ -133,6 +136,7 @@ export class PartitionAccumulator {
     const open = this.#open;
     if (open === undefined) return;
     this.#open = undefined;
+    this.#lastClosedBytes = open.sizeBytes;
     this.#closed.push(open);
     this.#options.onClosedBatch(this.#options.partition);
   }

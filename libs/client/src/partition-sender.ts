@@ -8,6 +8,7 @@
  */
 import { AppError } from "@millrace/base";
 import { Backoff, type Clock, type Timer } from "@millrace/runtime";
+import type { Slab } from "./batch-memory.ts";
 import { drainAnswersMs, retryCapMs, retryFirstMs } from "./limits.ts";
 import type { MetadataCache, PartitionInfo } from "./metadata-cache.ts";
 import type { ProduceAnswer, ProduceFailure, ProduceStreams } from "./produce-stream.ts";
@@ -16,6 +17,8 @@ import { SendWindow, type WindowBatch } from "./send-window.ts";
 /** A batch with where its outcome goes. */
 export interface SenderBatch extends WindowBatch {
   readonly bytes: Uint8Array;
+  /** The memory `bytes` lie in when there is room for the request in front of them. */
+  readonly slab: Slab | undefined;
   readonly resetSequence: boolean;
   /** Monotonic milliseconds at which it is given up; Infinity = never. */
   readonly deadlineMs: number;
@@ -129,6 +132,7 @@ export class PartitionSender<Batch extends SenderBatch> {
       partition,
       leaderEpoch,
       bytes: batch.bytes,
+      slab: batch.slab,
       resetSequence: batch.resetSequence,
       onAnswer: (answer) => this.#acked(batch, attempt, answer),
       onFailure: (failure) => this.#failed(batch, attempt, failure),

@@ -92,6 +92,7 @@ export class PartitionWriter {
     return new Promise((resolve, reject) => {
       this.#sender.add({
         bytes,
+        slab: undefined,
         resetSequence: options.resetSequence ?? false,
         deadlineMs:
           options.timeoutMs === undefined ? Infinity : this.#clock.monotonicMs() + options.timeoutMs,

@@ -15,7 +15,8 @@ import {
   StorageServiceService,
 } from "@millrace/proto/storage";
 import type { ClientDuplex, DuplexMethod, RpcConnection } from "@millrace/rpc";
-import { encodeOpaque } from "./opaque-message.ts";
+import type { Slab } from "./batch-memory.ts";
+import { encodeOpaque, encodeOpaqueInPlace } from "./opaque-message.ts";
 import { errorFromMessage } from "./proto-errors.ts";
 
 /** A message that is encoded already. */
@@ -58,6 +59,8 @@ export interface ProduceCall {
   readonly partition: number;
   readonly leaderEpoch: number;
   readonly bytes: Uint8Array;
+  /** The memory `bytes` lie in when there is room for the request in front of them; it is overwritten. */
+  readonly slab?: Slab | undefined;
   readonly resetSequence: boolean;
   onAnswer(answer: ProduceAnswer): void;
   onFailure(failure: ProduceFailure): void;
@@ -220,9 +223,9 @@ export class ProduceStream {
   }
 }
 
-/** A produce request's bytes, with one copy of the batch. */
+/** A produce request's bytes: around the batch where there is room, else with one copy of it. */
 export function encodeProduceBatch(
-  call: Pick<ProduceCall, "topicId" | "partition" | "leaderEpoch" | "bytes" | "resetSequence">,
+  call: Omit<ProduceCall, "onAnswer" | "onFailure">,
   correlationId: number,
 ): Buffer {
   const innerFields = ProduceBatch.encode({
@@ -233,12 +236,10 @@ export function encodeProduceBatch(
     resetSequence: call.resetSequence,
     data: undefined,
   }).finish();
-  return encodeOpaque({
-    innerField: field.requestBatch,
-    innerFields,
-    bytesField: field.batchBytes,
-    chunks: [call.bytes],
-  });
+  const fields = { innerField: field.requestBatch, innerFields, bytesField: field.batchBytes };
+  return call.slab === undefined
+    ? encodeOpaque({ ...fields, chunks: [call.bytes] })
+    : encodeOpaqueInPlace(fields, call.bytes, call.slab);
 }
 
 /** The produce streams of a client, one per storage node. */

@@ -7,6 +7,8 @@ import {
   type Record,
   setProducer,
 } from "@millrace/record";
+import type { BatchMemory, Slab } from "./batch-memory.ts";
+import { requestHeadroomBytes, smallBatchBytes } from "./limits.ts";
 import type { SenderBatch } from "./partition-sender.ts";
 import type { ProduceAnswer } from "./produce-stream.ts";
 
@@ -22,6 +24,9 @@ interface Waiter {
   readonly firstIndex: number;
   count: number;
 }
+
+/** First memory of a batch that is not expected to be large. */
+const firstBytes = 4_096;
 
 /** Largest record a producer takes; the topic's `max.message.bytes` decides before that. */
 const builtBytesMax = 64 * 1024 * 1024;
@@ -43,7 +48,10 @@ export class ProducerBatch implements SenderBatch {
   isExpired = false;
   /** Wire sequence of the first record. */
   baseSequence = -1;
+  /** Where the batch was built, with room in front; undefined for small and compressed ones. */
+  slab: Slab | undefined;
   readonly #builder: BatchBuilder;
+  readonly #memory: BatchMemory;
   readonly #waiters: Waiter[] = [];
   readonly #onSettled: (batch: ProducerBatch) => void;
   #bytes: Uint8Array | undefined;
@@ -52,12 +60,31 @@ export class ProducerBatch implements SenderBatch {
   constructor(
     partition: number,
     deadlineMs: number,
-    compression: CompressionName,
+    options: {
+      readonly compression: CompressionName;
+      readonly memory: BatchMemory;
+      /** True: it will be large, so it is built in a slab from the start. */
+      readonly startsLarge: boolean;
+    },
     onSettled: (batch: ProducerBatch) => void,
   ) {
     this.partition = partition;
     this.deadlineMs = deadlineMs;
-    this.#builder = new BatchBuilder({ compression, bytesMax: builtBytesMax });
+    this.#memory = options.memory;
+    let isFirst = !options.startsLarge;
+    this.#builder = new BatchBuilder({
+      compression: options.compression,
+      bytesMax: builtBytesMax,
+      allocate: (bytesMin) => {
+        if (isFirst && bytesMin <= smallBatchBytes) {
+          isFirst = bytesMin <= firstBytes;
+          return Buffer.allocUnsafeSlow(isFirst ? firstBytes : smallBatchBytes);
+        }
+        const outgrown = this.slab;
+        this.slab = this.#memory.take(Math.max(bytesMin, (outgrown?.byteLength ?? 0) * 2));
+        return this.slab.subarray(requestHeadroomBytes);
+      },
+    });
     this.#onSettled = onSettled;
     this.done = new Promise((resolve) => {
       this.#resolveDone = resolve;
@@ -94,6 +121,9 @@ export class ProducerBatch implements SenderBatch {
   build(stamp: ProducerStamp | undefined): void {
     this.baseSequence = stamp?.baseSequence ?? -1;
     this.#bytes = this.#builder.build(stamp ?? {});
+    if (this.slab === undefined || this.#bytes.buffer === this.slab.buffer) return;
+    this.#memory.give(this.slab); // compressed: the batch is elsewhere
+    this.slab = undefined;
   }
 
   /** Gives a built batch another identity. Only when it is certain that it is not in the log. */
@@ -104,6 +134,8 @@ export class ProducerBatch implements SenderBatch {
   }
 
   onAcked(answer: ProduceAnswer): void {
+    // sent once and acknowledged: no transport holds the bytes any more
+    if (this.slab !== undefined && this.attempt === 1) this.#memory.give(this.slab);
     for (const { target, firstIndex, count } of this.#waiters) {
       target.acked(this.partition, answer.baseOffset < 0 ? -1 : answer.baseOffset + firstIndex, count);
     }
@@ -117,6 +149,7 @@ export class ProducerBatch implements SenderBatch {
 
   #settle(): void {
     this.#bytes = undefined;
+    this.slab = undefined;
     this.#onSettled(this);
     this.#resolveDone();
   }

@@ -8,6 +8,7 @@
 import { AppError } from "@millrace/base";
 import { type CompressionName, noHeaders, type Header, type Record } from "@millrace/record";
 import { ByteBudget, type Clock } from "@millrace/runtime";
+import { BatchMemory } from "./batch-memory.ts";
 import {
   batchBytesDefault,
   bufferBytesDefault,
@@ -106,6 +107,7 @@ export class Producer {
   readonly #parts: ProducerParts;
   readonly #options: Required<ProducerOptions>;
   readonly #budget: ByteBudget;
+  readonly #memory: BatchMemory;
   readonly #topics = new Map<string, TopicState>();
   readonly #unsettled = new Set<ProducerBatch>();
   readonly #closing = new AbortController();
@@ -132,6 +134,7 @@ export class Producer {
       );
     }
     this.#budget = new ByteBudget(this.#options.bufferBytes);
+    this.#memory = new BatchMemory(this.#options.batchBytes, this.#options.bufferBytes);
   }
 
   /** Bytes of records accepted and not acknowledged. */
@@ -305,6 +308,7 @@ export class Producer {
         deliveryTimeoutMs: this.#options.deliveryTimeoutMs,
         inFlightMax: this.#options.maxInFlightPerPartition,
         compression: this.#options.compression,
+        memory: this.#memory,
         streams: this.#parts.streams,
         cache: this.#parts.cache,
         clock: this.#parts.clock,

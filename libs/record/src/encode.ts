@@ -56,6 +56,11 @@ export interface EncodeOptions {
 export interface BatchBuilderOptions extends EncodeOptions {
   /** Largest whole batch before compression, header included; default Kafka's 1 MiB. A built batch is never larger. */
   readonly bytesMax?: number;
+  /**
+   * Gives the memory to build in, at least `bytesMin` long; asked at the start and whenever more is needed. What it gave
+   * before is copied and not used again. Default: fresh memory that doubles. For callers that use memory again.
+   */
+  readonly allocate?: (bytesMin: number) => Buffer;
 }
 
 /**
@@ -90,7 +95,7 @@ export class BatchBuilder {
     this.#bytesMax = options.bytesMax ?? batchBytesMaxDefault;
     invariant(this.#bytesMax <= batchBytesHardMax, `a batch has at most ${batchBytesHardMax} bytes`);
     codecByName(options.compression ?? "none");
-    this.#buffer = Buffer.allocUnsafeSlow(builderBytesInitial);
+    this.#buffer = (options.allocate ?? allocateFresh)(builderBytesInitial);
   }
 
   /** Size of the batch so far, header included, before compression. */
@@ -193,10 +198,16 @@ export class BatchBuilder {
     const needed = this.#end + recordBytes;
     if (needed <= this.#buffer.length) return;
     const doubled = Math.min(this.#buffer.length * 2, this.#bytesMax);
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, doubled));
+    const { allocate } = this.#options;
+    const grown = allocate === undefined ? allocateFresh(Math.max(needed, doubled)) : allocate(needed);
+    invariant(grown.length >= needed, "the memory given is as long as asked for");
     this.#buffer.copy(grown, 0, 0, this.#end);
     this.#buffer = grown;
   }
+}
+
+function allocateFresh(bytes: number): Buffer {
+  return Buffer.allocUnsafeSlow(bytes);
 }
 
 function refuseTooLarge(recordBytes: number, bytesMax: number): never {
