@@ -85,7 +85,8 @@ export class JournalWriter {
   readonly #state: StateTable;
   #current: CurrentFile | undefined;
   #groups: Group[] = [];
-  #running: Promise<void> | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #isRunning = false;
   #failure: Error | undefined;
   #nextEntry: number;
   #syncedThrough: number;
@@ -148,15 +149,14 @@ export class JournalWriter {
 
   /** Writes what is queued. */
   start(): void {
-    if (this.#groups.length === 0 || this.#running !== undefined || this.#failure !== undefined) return;
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    if (this.#groups.length === 0 || this.#isRunning || this.#failure !== undefined) return;
+    this.#isRunning = true;
+    this.#running = this.#run();
   }
 
   /** Resolves when everything queued so far is written and fsynced. */
   async flush(): Promise<void> {
-    while (this.#groups.length > 0 || this.#running !== undefined) {
+    while (this.#groups.length > 0 || this.#isRunning) {
       this.start();
       await this.#running;
       if (this.#failure !== undefined) throw this.#failure;
@@ -186,21 +186,23 @@ export class JournalWriter {
   }
 
   async #run(): Promise<void> {
-    while (this.#groups.length > 0) {
+    for (let group = this.#groups[0]; group !== undefined; group = this.#groups[0]) {
       // One turn of the event loop: whoever was woken by the last group gets into this one.
       await new Promise<void>((resolve) => {
         setImmediate(resolve);
       });
-      const group = this.#groups.shift();
-      if (group === undefined) return;
+      if (this.#failure !== undefined) break;
+      this.#groups.shift();
       try {
         await this.#writeGroup(group);
       } catch (error) {
         this.#host.onFailure(error);
         reject(group, this.#failure ?? error);
-        return;
+        break;
       }
     }
+    // In the same step as the last look at the queue: whoever comes now starts anew.
+    this.#isRunning = false;
   }
 
   async #guarded(work: () => Promise<void>): Promise<void> {

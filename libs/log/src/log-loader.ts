@@ -40,7 +40,7 @@ export async function loadLog(log: PartitionLog, input: LoadInput): Promise<Load
     log.hasNewNames = true;
   }
   const kept = bases.filter((each) => each >= input.mark.firstSegmentBase);
-  log.startOffset = Math.max(input.mark.startOffset, kept[0] ?? 0);
+  log.startOffset = Math.max(input.mark.startOffset, input.mark.firstSegmentBase);
   for (const base of kept)
     log.segments.push(new Segment(files, log.directory, base, await createdMs(log, base)));
   const epochs = await readEpochs(disk, log.directory);
@@ -134,7 +134,12 @@ class Load {
   }
 
   async segments(): Promise<void> {
-    const { segments } = this.#log;
+    const { segments, startOffset } = this.#log;
+    const firstBase = segments[0]?.baseOffset ?? 0;
+    if (firstBase > startOffset) {
+      const range = { fromOffset: startOffset, toOffset: firstBase, segmentBase: startOffset, position: 0 };
+      quarantine(this.#log, range, "the segment is missing");
+    }
     for (let i = 0; i < segments.length; i++) {
       const segment = segments[i] as Segment;
       const nextBase = segments[i + 1]?.baseOffset;
