@@ -54,7 +54,8 @@ describe("every command", () => {
     expect(command.description()).toMatch(/^[A-Z].*\.$/);
     expect(examples(command).length).toBeGreaterThan(0);
     for (const [, line] of examples(command)) {
-      const own = line.split(" | ").find((part) => part.startsWith("millrace ")) ?? "";
+      const [before = ""] = line.split(" > ");
+      const own = before.split(" | ").find((part) => part.startsWith("millrace ")) ?? "";
       parse(own.slice("millrace ".length));
       expect(called.at(-1)?.path, line).toBe(path);
     }

@@ -25,8 +25,8 @@ import { version } from "./version.ts";
 const refreshMs = 500;
 /** Time between two looks at what is still in flight, milliseconds. */
 const pollMs = 20;
-/** How long the first screen waits for the sources' first look at their files, milliseconds. */
-const firstLookMsMax = 1_000;
+/** How long the first screen waits until everything has told where it stands, milliseconds. */
+const firstLookMsMax = 2_000;
 /** How long a drain lets what is in flight be delivered; the rest is on disk, milliseconds. */
 const drainMsMax = 5_000;
 /** Longest time a service may take to stop, milliseconds. */
@@ -118,7 +118,7 @@ class Up {
     const readyMs = performance.now();
     const startMs = this.#clock.monotonicMs();
     while (
-      !readServices(services).hasLooked &&
+      !readServices(services).isComplete &&
       this.#clock.monotonicMs() - startMs < firstLookMsMax &&
       !ending.signal.aborted
     )
@@ -213,8 +213,14 @@ class Up {
     return accountOf(readServices(this.#parts.services).cut);
   }
 
-  #progressOf({ cut, channelShare, p99Ms, streamCount }: Reading): Progress {
-    return { ...accountOf(cut), channelShare, p99Ms, fileCount: streamCount, isHeld: this.#keeper.isHeld };
+  #progressOf({ cut, channelShare, p99Ms, publishedFileCount }: Reading): Progress {
+    return {
+      ...accountOf(cut),
+      channelShare,
+      p99Ms,
+      fileCount: publishedFileCount,
+      isHeld: this.#keeper.isHeld,
+    };
   }
 
   /** A failing component is told once, when it begins. */

@@ -15,9 +15,11 @@ export interface Reading {
   readonly p99Ms: number | undefined;
   /** Files that are followed. */
   readonly streamCount: number;
+  /** Files that are published. */
+  readonly publishedFileCount: number;
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
-  /** True: the sources have looked for their files. */
-  readonly hasLooked: boolean;
+  /** True: the sources have looked for their files, and every partition's task knows where it stands. */
+  readonly isComplete: boolean;
   /** What a component reports as its failure; undefined when all is well. */
   readonly trouble: string | undefined;
   /** Offsets below which partitions are published (rule S2). */
@@ -71,8 +73,14 @@ export function readServices({ agent, storage, connector, topicId }: Services): 
     ),
     p99Ms: sink.delayMsP99,
     streamCount: source.streamCount,
+    publishedFileCount: tasks.reduce((sum, task) => sum + (task.files ?? 0), 0),
     skipped: source.skipped,
-    hasLooked: source.state !== "starting",
+    isComplete:
+      source.state !== "starting" &&
+      partitions.length > 0 &&
+      partitions.every(({ partition }) =>
+        tasks.some((task) => task.partition === partition && task.state === "running"),
+      ),
     trouble: [source.error, sink.error, ...tasks.map((task) => task.error)].find((error) => error),
     published: tasks.map(({ partition, resume }) => ({ partition, offset: resume })),
   };

@@ -55,6 +55,7 @@ function skippedLine(reasons: readonly string[]): string[] {
 export interface Progress extends Account {
   /** Share of the channel's capacity in use, 0 to 1. */
   readonly channelShare: number;
+  /** Published files. */
   readonly fileCount: number;
   /** 99 % of the records of late were durable in the topic so soon after they were read; undefined: none came. */
   readonly p99Ms: number | undefined;

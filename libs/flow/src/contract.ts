@@ -200,6 +200,8 @@ export interface DestinationBooks {
   readonly resume: number;
   readonly published: number;
   readonly setAside: number;
+  /** Files they were published in; absent where the destination has no files. */
+  readonly files?: number;
 }
 
 /** What a sink tells its runner while it works. */

@@ -148,7 +148,7 @@ describe("publishing", () => {
     await open(1);
     await write({ from: 0, to: 100, records: [], leaderEpoch: 2, setAsideCount: 3 });
     await flush();
-    expect(sink.books()).toEqual({ begun: 0, resume: 100, published: 0, setAside: 3 });
+    expect(sink.books()).toEqual({ begun: 0, resume: 100, published: 0, setAside: 3, files: 0 });
     await sink.close();
     expect(await published(directory)).toEqual(new Map());
     expect(await makeSink(directory).open(2)).toEqual({ resumeFrom: 100, leaderEpoch: 2 });

@@ -61,6 +61,8 @@ export class FileSink implements Sink {
   readonly #context: ComponentContext;
   readonly #directory: string;
   readonly #buffers = new BufferPair();
+  /** What the books said when it was last open. */
+  #closedBooks: DestinationBooks = { begun: 0, resume: 0, published: 0, setAside: 0 };
   #opened: Opened | undefined;
   #failure: AppError | undefined;
   #queue: Promise<unknown> = Promise.resolve();
@@ -121,13 +123,15 @@ export class FileSink implements Sink {
 
   books(): DestinationBooks {
     const last = this.#opened?.log.last;
-    if (last === undefined) return { begun: 0, resume: 0, published: 0, setAside: 0 };
+    if (last === undefined) return this.#closedBooks;
     const { begun, resume, totals } = last;
-    return { begun, resume: resume.offset, published: totals.records, setAside: totals.refused };
+    const { records: published, refused: setAside, files } = totals;
+    return { begun, resume: resume.offset, published, setAside, files };
   }
 
   async close(): Promise<void> {
     const opened = this.#opened;
+    this.#closedBooks = this.books();
     // Calls that come from here on find the sink closed; those before are waited for.
     this.#opened = undefined;
     await this.#queue;
