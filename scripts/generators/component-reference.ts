@@ -1,7 +1,7 @@
 /** `docs/reference/components/`: a page for every component type of the registry, and a list of them. */
 import { components } from "@millrace/components";
 import { renderReference } from "@millrace/config";
-import type { ComponentDefinition } from "@millrace/flow";
+import { type ChannelDefinition, type ComponentDefinition, channelDefinitions } from "@millrace/flow";
 import { generatedNotice, table } from "../lib/markdown.ts";
 import type { GeneratedFile, Generator } from "./generator.ts";
 
@@ -26,6 +26,14 @@ export const componentReference: Generator = {
         files.push({ path: `${folder}/${fileName(definition)}`, content: page(definition) });
       }
     }
+    const channelRows = channelDefinitions.map((one) => [
+      `[\`${one.type}\`](${one.type}-channel.md)`,
+      one.summary,
+    ]);
+    sections.push(`## Channels\n\n${table(["Type", "What it does"], channelRows)}\n`);
+    for (const one of channelDefinitions) {
+      files.push({ path: `${folder}/${one.type}-channel.md`, content: channelPage(one) });
+    }
     const notice = generatedNotice("libs/components");
     files.push({
       path: `${folder}/README.md`,
@@ -46,6 +54,20 @@ function fileName(definition: ComponentDefinition): string {
 
 function heading(kind: string): string {
   return kind.charAt(0).toUpperCase() + kind.slice(1);
+}
+
+function channelPage(definition: ChannelDefinition): string {
+  const aliases = definition.aliases.map((name) => `\`${name}\``).join(", ");
+  return `${[
+    `# Channel \`${definition.type}\``,
+    generatedNotice("its definition in libs/flow"),
+    definition.summary,
+    `**Guarantee:** ${definition.guaranteeNote}`,
+    `**Other names:** ${aliases}`,
+    renderReference(definition.config, "Settings").trimEnd(),
+    "## Examples",
+    ...definition.examples.map(({ title, yaml }) => `${title}:\n\n\`\`\`yaml\n${yaml.trim()}\n\`\`\``),
+  ].join("\n\n")}\n`;
 }
 
 function page(definition: ComponentDefinition): string {

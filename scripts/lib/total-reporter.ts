@@ -28,15 +28,16 @@ export default class TotalReporter implements Reporter {
     let failed = unhandled.length;
     const skipped: string[] = [];
     for (const module of modules) {
-      if (module.errors().length > 0) failed += 1;
-      for (const suite of module.children.allSuites()) failed += suite.errors().length > 0 ? 1 : 0;
+      const broken = [module, ...module.children.allSuites()].filter((part) => part.errors().length > 0);
+      failed += broken.length;
+      const silence = broken.length > 0 ? "its setup failed" : "no reason given";
       for (const test of module.children.allTests()) {
         const result = test.result();
         if (result.state === "passed") passed += 1;
         else if (result.state === "failed") failed += 1;
         else {
           const note = result.state === "skipped" ? result.note : undefined;
-          skipped.push(`  ${module.relativeModuleId} > ${test.fullName}: ${note ?? "no reason given"}`);
+          skipped.push(`  ${module.relativeModuleId} > ${test.fullName}: ${note ?? silence}`);
         }
       }
     }
