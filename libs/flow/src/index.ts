@@ -1,4 +1,5 @@
 export { decodeRecords, encodeRecords } from "./channel/record-codec.ts";
+export { type ChannelDefinition, type ChannelSettings, channelDefinitions } from "./channel/definitions.ts";
 export { FileChannel } from "./channel/file-channel.ts";
 export { MemoryChannel } from "./channel/memory-channel.ts";
 export { type OpenFileChannelOptions, openFileChannel } from "./channel/open-channel.ts";

@@ -11,6 +11,7 @@ export const millraceSink = defineSink({
     "From a file channel, through kill -9 and power loss of every party. From a memory channel what it held at a crash is lost.",
   hasStanding: true,
   canShare: false,
+  needsCluster: true,
   config: millraceConfig,
   examples: [{ title: "A topic", yaml: "type: millrace\ntopic: logs" }],
   create: (config, context) => new MillraceSink(config, context),
