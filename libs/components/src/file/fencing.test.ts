@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename } from "node:fs/promises";
+import { link, mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "@millrace/base";
 import { realDisk } from "@millrace/runtime";
@@ -187,6 +187,20 @@ describe("two instances of one task (C3, C4)", () => {
 });
 
 describe("killed at any step (C4, C5)", () => {
+  it("a rename of which a power cut kept both names is finished, not repeated", async () => {
+    await leaveUnfinished();
+    const root = join(directory, ".millrace");
+    const [log] = (await readdir(root)).filter((name) => name !== "names");
+    const temporaries = join(root, log as string, "tmp");
+    const [temporary] = await readdir(temporaries);
+    await link(join(temporaries, temporary as string), join(directory, "logs-0-00000000000000000000.log"));
+    const next = makeSink(directory);
+    await deliver(next, 2, 20);
+    await next.sink.close();
+    expect(await publishedLines(directory)).toEqual(expectedLines(20));
+    expect(await readdir(temporaries)).toEqual([]);
+  });
+
   it("the next opening publishes every record exactly once and leaves no temporary", async () => {
     const steps = await countSteps();
     for (let n = 1; n <= steps.length; n++) {
