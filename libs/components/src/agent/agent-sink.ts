@@ -96,7 +96,6 @@ class AgentSinkRun {
   #correlationId = 0;
   #unansweredBytes = 0;
   #inFlightBytes = 0;
-  #sentThrough: number;
   #pumping: Promise<void> | undefined;
   #seeking: Promise<void> | undefined;
   #mustPump = false;
@@ -117,7 +116,6 @@ class AgentSinkRun {
     this.#missingSinceMs = missingSinceMs;
     this.#dispatch = new Dispatch(assignment.deliveredThrough);
     this.#notes = new ReceiverNotes(feedback);
-    this.#sentThrough = assignment.deliveredThrough;
   }
 
   async open(): Promise<void> {
@@ -154,8 +152,6 @@ class AgentSinkRun {
     this.#progress.resolve(undefined);
     await this.#pumping;
     await this.#seeking;
-    // what was reserved and never sent is no one's: the next opening need not wait for this receiver
-    await this.#notes.settle(this.#sentThrough);
   }
 
   /** Makes parcels of consecutive records; what the owner holds already is done. */
@@ -214,7 +210,6 @@ class AgentSinkRun {
     const { from, to, payload, possibleDuplicate } = parcel;
     this.#inFlight.set(correlationId, { parcel, session });
     this.#inFlightBytes += payload.batch.byteLength;
-    this.#sentThrough = Math.max(this.#sentThrough, to);
     session.send({
       message: {
         $case: "batch",

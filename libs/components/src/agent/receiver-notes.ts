@@ -6,7 +6,7 @@ import { type Range, RangeSet } from "@millrace/base";
 import type { SinkFeedback } from "@millrace/flow";
 
 /** Sequences reserved ahead in one note. */
-const reservedSequences = 16_384;
+const reservedSequences = 8192;
 
 const prefix = "receiver/";
 
@@ -62,21 +62,9 @@ export class ReceiverNotes {
     const noted = this.#noted.get(receiver) ?? new RangeSet();
     if (noted.missing(from, to).length === 0) return;
     noted.add(from, to + reservedSequences);
+    noted.removeBelow(this.#feedback.resolvedThrough);
     this.#noted.set(receiver, noted);
     await this.#save([receiver]);
-  }
-
-  /** Forgets what is reserved from `sequence` on and was not sent, and everything resolved. */
-  async settle(sequence: number): Promise<void> {
-    const resolved = this.#feedback.resolvedThrough;
-    for (const [receiver, ranges] of this.#noted) {
-      const kept = ranges.ranges.flatMap(({ from, to }) => {
-        const range = { from: Math.max(from, resolved), to: Math.min(to, sequence) };
-        return range.from < range.to ? [range] : [];
-      });
-      this.#noted.set(receiver, new RangeSet(kept));
-    }
-    await this.#save([...this.#noted.keys()]);
   }
 
   /** H4: nothing waits for `receiver` any more. */
