@@ -22,7 +22,7 @@ interface Outcome {
 }
 
 function run(command: string, args: readonly string[], cwd: string): Promise<Outcome> {
-  const options = { cwd, env, maxBuffer: 16 << 20, timeout: 150_000 };
+  const options = { cwd, env, maxBuffer: 16 << 20, timeout: 240_000 };
   return new Promise((resolve) => {
     execFile(command, args, options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
@@ -65,7 +65,7 @@ beforeAll(async () => {
     project,
   );
   expect(installed.code, installed.output).toBe(0);
-}, 170_000);
+}, 300_000);
 
 afterAll(async () => {
   system?.kill("SIGKILL");
