@@ -5,7 +5,6 @@
  */
 import { readFileSync } from "node:fs";
 import {
-  type CallOptions,
   type ChannelCredentials,
   Client,
   type ClientDuplexStream,
@@ -45,6 +44,16 @@ interface OpenCall {
   readonly cancel: () => void;
 }
 
+/** What became of one attempt. */
+type UnaryOutcome =
+  | { readonly error?: undefined; readonly answer: Buffer | undefined }
+  | { readonly error: ServiceError; readonly isCancelledHere: boolean };
+
+/** What grpc-js says of a stream that was refused with REFUSED_STREAM. */
+const streamRefused = "Stream refused by server";
+/** Times a refused unary call is sent again. */
+const refusalsMax = 2;
+
 class KitConnection implements RpcConnection {
   readonly address: string;
   readonly #client: Client;
@@ -61,48 +70,58 @@ class KitConnection implements RpcConnection {
     this.#client = new Client(this.address, credentialsOf(options.tls), channelOptions(this.#limits));
   }
 
-  unary<Request, Response>(
+  async unary<Request, Response>(
     method: UnaryMethod<Request, Response>,
     request: Request,
     options: { readonly deadlineMs?: number; readonly signal?: AbortSignal } = {},
   ): Promise<Response> {
-    return new Promise((resolve, reject) => {
-      const where = this.#describe(method.path);
+    const where = this.#describe(method.path);
+    const bytes = method.requestSerialize(request);
+    checkMessageBytes(bytes.byteLength, this.#limits.messageBytesMax);
+    const deadline = Date.now() + (options.deadlineMs ?? this.#limits.deadlineMs);
+    for (let refusals = 0; ; refusals++) {
       const refusal = this.#refusal(where, options.signal);
-      if (refusal !== undefined) return reject(refusal);
-      const bytes = method.requestSerialize(request);
-      checkMessageBytes(bytes.byteLength, this.#limits.messageBytesMax);
+      if (refusal !== undefined) throw refusal;
+      const outcome = await this.#send(method.path, bytes, deadline, options.signal);
+      if (outcome.error === undefined) return decodeAnswer(method.responseDeserialize, outcome.answer, where);
+      // A refused stream has not reached the server's code: its connection was just closed for age. Another is made.
+      if (outcome.error.details !== streamRefused || refusals >= refusalsMax) {
+        throw errorOf(outcome.error, where, outcome.isCancelledHere);
+      }
+    }
+  }
+
+  /** One unary attempt. */
+  #send(
+    path: string,
+    bytes: Buffer,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<UnaryOutcome> {
+    return new Promise((resolve) => {
       let isCancelledHere = false;
-      const finish = (error: ServiceError | null, answer?: Buffer): void => {
-        this.#open.delete(handle);
-        options.signal?.removeEventListener("abort", handle.cancel);
-        if (error !== null) return reject(errorOf(error, where, isCancelledHere));
-        try {
-          resolve(decodeAnswer(method.responseDeserialize, answer, where));
-        } catch (thrown) {
-          reject(AppError.from(thrown));
-        }
-      };
-      const callOptions: CallOptions = {
-        deadline: Date.now() + (options.deadlineMs ?? this.#limits.deadlineMs),
-      };
-      const call = this.#client.makeUnaryRequest(
-        method.path,
-        pass,
-        pass,
-        bytes,
-        new Metadata(),
-        callOptions,
-        finish,
-      );
       const handle: OpenCall = {
         cancel: () => {
           isCancelledHere = true;
           call.cancel();
         },
       };
+      const finish = (error: ServiceError | null, answer?: Buffer): void => {
+        this.#open.delete(handle);
+        signal?.removeEventListener("abort", handle.cancel);
+        resolve(error === null ? { answer } : { error, isCancelledHere });
+      };
+      const call = this.#client.makeUnaryRequest(
+        path,
+        pass,
+        pass,
+        bytes,
+        new Metadata(),
+        { deadline },
+        finish,
+      );
       this.#open.add(handle);
-      options.signal?.addEventListener("abort", handle.cancel, { once: true });
+      signal?.addEventListener("abort", handle.cancel, { once: true });
     });
   }
 

@@ -202,6 +202,34 @@ describe("a port that is sent what it does not expect stays up (bad input 25-45)
     await other.unary(listOffsets, request);
   });
 
+  it("a caller that takes no data has its finished calls closed, and their buffers freed (38)", async () => {
+    const large = { ...listOffsets.responseDeserialize(empty) };
+    const { port, address } = await net.serve(
+      (server) =>
+        server.addService(
+          { listOffsets, produce },
+          {
+            listOffsets: async () => large,
+            produce: async (stream) => {
+              for (let i = 0; i < 10; i++) stream.write(produce.responseDeserialize(empty));
+            },
+          },
+        ),
+      { limits: { flushMsMax: 100 } },
+    );
+    const session = openHttp2(port, { settings: { initialWindowSize: 0 } });
+    for (const path of [listOffsets.path, produce.path]) {
+      const call = session.request({ ...grpcHeaders, ":path": path });
+      call.on("error", () => undefined);
+      call.resume();
+      const gone = closed(call);
+      call.end(Buffer.alloc(5));
+      await gone;
+      expect(call.rstCode).not.toBe(0);
+    }
+    await expectAlive(address);
+  });
+
   it("a TLS client is told that it cannot reach a plain port", async () => {
     const { port, address } = await serve();
     const socket = connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });

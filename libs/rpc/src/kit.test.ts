@@ -7,7 +7,7 @@ import { StorageServiceService } from "@millrace/proto/storage";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { callsTotal, internalError } from "./telemetry.ts";
 import { eventually, listOffsets, produce, TestNet } from "./testing.ts";
-import type { CallContext, Duplex } from "./types.ts";
+import type { CallContext, Duplex, RpcServer } from "./types.ts";
 
 let net: TestNet;
 beforeEach(() => {
@@ -571,6 +571,61 @@ describe("bidirectional streams", () => {
     await new Promise((resolve) => setTimeout(resolve, 150));
     expect(isOver).toBe(false);
     talking.cancel();
+  });
+});
+
+describe("a connection", () => {
+  const offsets = (server: RpcServer): void =>
+    server.addService(
+      { listOffsets, produce },
+      { listOffsets: async () => listOffsets.responseDeserialize(Buffer.alloc(0)), produce: echo },
+    );
+
+  it("comes back by itself when the server does", async () => {
+    const { server, port, address } = await net.serve(offsets);
+    const connection = net.connect(address);
+    expect(await reasonOf(connection.unary(listOffsets, offsetsRequest))).toBe("OK");
+    await server.stop(0);
+    expect(await reasonOf(connection.unary(listOffsets, offsetsRequest))).toBe("UNAVAILABLE");
+    await net.serve(offsets, { listener: { port } });
+    await eventually(
+      async () => (await reasonOf(connection.unary(listOffsets, offsetsRequest))) === "OK",
+      "calls succeed again",
+    );
+  });
+
+  it("that has reached its age takes no new calls, keeps its streams, and is replaced unnoticed", async () => {
+    const peers = new Set<string>();
+    const { address } = await net.serve(
+      (server) =>
+        server.addService(
+          { listOffsets, produce },
+          {
+            listOffsets: async (_, { peer }) => {
+              peers.add(peer);
+              return listOffsets.responseDeserialize(Buffer.alloc(0));
+            },
+            produce: echo,
+          },
+        ),
+      { limits: { connectionAgeMs: 200 } },
+    );
+    const connection = net.connect(address);
+    const stream = connection.duplex(produce);
+    let answers = 0;
+    const ended = stream.receive(() => {
+      answers++;
+    });
+    await eventually(async () => {
+      stream.write(batch(1));
+      expect(await reasonOf(connection.unary(listOffsets, offsetsRequest))).toBe("OK");
+      return peers.size >= 2;
+    }, "calls move to a new connection");
+    const before = answers;
+    stream.write(batch(2));
+    await eventually(() => answers > before, "the old stream still answers");
+    stream.end();
+    await ended;
   });
 });
 

@@ -74,7 +74,7 @@ export const defaultConnectionLimits: ConnectionLimits = {
   keepaliveTimeMs: 20_000,
   keepaliveTimeoutMs: 10_000,
   reconnectMsMin: 50,
-  reconnectMsMax: 2_000,
+  reconnectMsMax: 1_000,
   deadlineMs: 30_000,
 };
 

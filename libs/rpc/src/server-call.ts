@@ -203,7 +203,10 @@ export function serveUnary<Request, Response>(
         (bytes) => answer(running.finish(), bytes),
         (error: unknown) => answer(running.finish(error)),
       )
-      .finally(() => clearTimeout(timer));
+      .finally(() => {
+        clearTimeout(timer);
+        running.closeUnlessFlushed();
+      });
   };
 }
 

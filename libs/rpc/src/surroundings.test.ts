@@ -1,7 +1,7 @@
 /** TLS, listeners, health and reflection: what surrounds the calls. */
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect as connectSocket, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -10,6 +10,7 @@ import { StorageServiceService } from "@millrace/proto/storage";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { healthCheck, healthWatch } from "./health.ts";
 import { createRpcServer } from "./server.ts";
+import { connectionRefused } from "./telemetry.ts";
 import { eventually, listOffsets, TestNet, testIdentity } from "./testing.ts";
 import type { Principal, RpcServer } from "./types.ts";
 
@@ -120,6 +121,18 @@ describe("TLS", () => {
     );
     const without = net.connect(address, { tls: { authorityFile: path("ca.pem") } });
     expect((await failure(without.unary(listOffsets, request))).reason).toBe("UNAVAILABLE");
+  });
+
+  it("closes connections that never finish their handshake (44)", async () => {
+    const { port, address } = await net.serve(addOffsets, {
+      listener: { tls: serverTls() },
+      limits: { handshakeMsMax: 100 },
+    });
+    const silent = connectSocket(port, "127.0.0.1").resume();
+    await new Promise((resolve) => silent.once("close", resolve));
+    const { counter } = connectionRefused;
+    expect(counter && (await net.telemetry.metrics.value(counter, { cause: "handshake_failed" }))).toBe(1);
+    await net.connect(address, { tls: { authorityFile: path("ca.pem") } }).unary(listOffsets, request);
   });
 
   it("names files that cannot be used", async () => {
