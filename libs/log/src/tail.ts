@@ -23,7 +23,8 @@ export interface TailBatch {
 
 /** The tail of one log. */
 export class Tail {
-  #batches: TailBatch[] = [];
+  /** Dropped places are undefined at once: an array of large batches must not keep what it has given up. */
+  #batches: (TailBatch | undefined)[] = [];
   #head = 0;
   /** Index (absolute in #batches) of the first batch not yet in the file. */
   #unwritten = 0;
@@ -85,7 +86,7 @@ export class Tail {
 
   /** Drops the oldest batch, which is in its file. */
   dropFirst(): void {
-    this.#head++;
+    this.#batches[this.#head++] = undefined;
     if (this.#head > 64 && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head);
       this.#unwritten -= this.#head;
@@ -109,7 +110,7 @@ interface CachedBatch {
 /** Bounds what the tails keep of batches that are in their files: oldest first, over all logs of the directory. */
 export class TailCache {
   readonly #bytesMax: number;
-  #queue: CachedBatch[] = [];
+  #queue: (CachedBatch | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
@@ -133,7 +134,8 @@ export class TailCache {
   }
 
   #evict(): void {
-    const { tail, batch } = this.#queue[this.#head++] as CachedBatch;
+    const { tail, batch } = this.#queue[this.#head] as CachedBatch;
+    this.#queue[this.#head++] = undefined;
     this.#bytes -= cost(batch);
     // A cleared tail (truncated or deleted log) does not have it any more.
     if (tail.first === batch) tail.dropFirst();
