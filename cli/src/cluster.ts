@@ -7,6 +7,9 @@ import { type OutputFormat, outputFormats } from "./output.ts";
 /** Where a cluster is looked for by default. */
 export const bootstrapDefault = "127.0.0.1:9750";
 
+/** How long a cluster is looked for: with starting and ending, a command without one is over within two seconds. */
+const openMsMax = 1_400;
+
 /** Options of every command that talks to a cluster. */
 export interface ClusterOptions {
   readonly bootstrapServer: string;
@@ -43,7 +46,11 @@ export async function withClient<T>(
 ): Promise<T> {
   const bootstrapServers = options.bootstrapServer.split(",").map((address) => address.trim());
   const { Client } = await import("@millrace/client");
-  const client = await Client.open({ bootstrapServers, clientId: `millrace-cli-${process.pid}` });
+  const client = await Client.open({
+    bootstrapServers,
+    clientId: `millrace-cli-${process.pid}`,
+    timeoutMs: openMsMax,
+  });
   try {
     return await work(client);
   } finally {

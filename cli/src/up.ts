@@ -51,15 +51,22 @@ export async function runUp(options: UpCommandOptions): Promise<void> {
   }
 }
 
-/** Why it ends: a signal, or a service that failed. A second signal ends the process at once. */
+/** A Ctrl-C arrives twice under npm, which passes on what the terminal has sent to everyone already. Milliseconds. */
+const signalEchoMs = 1_000;
+
+/** Why it ends: a signal, or a service that failed. A second signal, but no echo, ends the process at once. */
 class Ending {
   readonly #controller = new AbortController();
+  #lastSignalMs = Number.NEGATIVE_INFINITY;
   /** Set when a service failed. */
   failure: AppError | undefined;
 
   constructor(output: Output) {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       process.on(signal, () => {
+        const isEcho = performance.now() - this.#lastSignalMs < signalEchoMs;
+        if (isEcho) return;
+        this.#lastSignalMs = performance.now();
         if (this.#controller.signal.aborted) {
           output.note("\nended at once; what was in flight is on disk");
           process.exit(exitCode.failure);
