@@ -10,7 +10,10 @@ type Section = (typeof sections)[number];
 /** Keys of one component: rest of the key after its name -> entry. */
 type Keys = ReadonlyMap<string, Property>;
 
-/** Parses a file; problems of its syntax go to `problems`. */
+/**
+ * Parses a file; problems of its syntax go to `problems`. A key that is of no agent is a variable for other values
+ * (`${where.base}`); one that nothing refers to is a problem.
+ */
 export function parseFlume(text: string, problems: Problems, lookups: Lookups): RawPipeline[] {
   const byKey = new Map<string, Property>();
   for (const property of parseProperties(text)) {
@@ -25,18 +28,19 @@ export function parseFlume(text: string, problems: Problems, lookups: Lookups): 
     }
     byKey.set(property.key, property);
   }
-  const key = (name: string): string | undefined => byKey.get(name)?.value;
+  const referred = new Set<string>();
+  const key = (name: string): string | undefined => {
+    referred.add(name);
+    return byKey.get(name)?.value;
+  };
+  const names = agentNames(byKey);
   const agents = new Map<string, Map<string, Property>>();
+  const others: Property[] = [];
   for (const property of byKey.values()) {
     const { line } = property;
     const dot = property.key.indexOf(".");
-    if (dot <= 0) {
-      problems.add({
-        line,
-        where: property.key,
-        what: "is no key: use AGENT.SECTION.NAME.KEY = VALUE",
-        isLenient: true,
-      });
+    if (dot <= 0 || !names.has(property.key.slice(0, dot))) {
+      others.push(property);
       continue;
     }
     const value = substitute(property.value, { ...lookups, key }, (what) =>
@@ -47,7 +51,22 @@ export function parseFlume(text: string, problems: Problems, lookups: Lookups): 
     entries.set(property.key.slice(dot + 1), { ...property, value });
     agents.set(agent, entries);
   }
+  for (const property of others) {
+    if (referred.has(property.key)) continue;
+    const what = "is of no agent and no value refers to it: use AGENT.SECTION.NAME.KEY = VALUE";
+    problems.add({ line: property.line, where: property.key, what, isLenient: true });
+  }
   return [...agents].map(([agent, entries]) => new AgentReader(agent, entries, problems).read());
+}
+
+/** What has one of the sections. */
+function agentNames(keys: Iterable<readonly [string, Property]>): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const [key] of keys) {
+    const [agent = "", section] = key.split(".");
+    if (sections.some((one) => one === section)) names.add(agent);
+  }
+  return names;
 }
 
 /** Reads the entries of one agent. */

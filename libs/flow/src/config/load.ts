@@ -75,6 +75,7 @@ function pick(
     if (pipelines.length > 1) {
       const what = `holds ${pipelines.length} agents: choose one of ${names.join(", ")} with -n`;
       problems.add({ line: 1, where: "", what });
+      return undefined;
     }
     return pipelines[0];
   }

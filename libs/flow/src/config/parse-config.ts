@@ -43,7 +43,8 @@ export function parseConfig(
 
 function whatIsWrong(issue: z.core.$ZodIssue): string {
   // messages of our own value types go on after the key; zod's are sentences of their own
-  return /^(is|names) /.test(issue.message) ? issue.message : `is wrong: ${issue.message}`;
+  if (/^(is|names) /.test(issue.message)) return issue.message;
+  return `is wrong: ${issue.message.replace(/^Invalid input: /, "")}`;
 }
 
 function valueAt(data: unknown, path: ConfigPath): unknown {

@@ -246,7 +246,9 @@ class Validator {
   #checkSharing(sinks: readonly SinkConfig[]): void {
     for (const sink of sinks) {
       if (!sink.isShared || sink.definition.canShare) continue;
-      const others = sinks.filter((one) => one !== sink && one.channel === sink.channel);
+      const others = this.#raw.sinks.filter(
+        ({ name, channel }) => name !== sink.name && channel === sink.channel,
+      );
       const raw = this.#raw.sinks.find(({ name }) => name === sink.name) as RawSink;
       this.#problems.add({
         line: raw.channelLine,
