@@ -77,20 +77,28 @@ export function applyBatch(
 }
 
 /**
- * Applies many batches without a copy for each: for the replay of a log. The image that `apply` returns is the one
- * under construction; it is a value only once the replay is over.
+ * An image under construction: many batches or decisions without a copy for each. `image` changes with every call; it
+ * is a value only once nothing more is added.
  */
-export class ImageReplay {
+export class ImageBuilder {
   readonly #draft: Draft;
 
   constructor(image: ClusterImage) {
     this.#draft = new Draft(image);
   }
 
-  apply(sequence: number, records: readonly MetadataRecord[]): ClusterImage {
-    begin(this.#draft, sequence);
-    applyAll(this.#draft, records);
+  get image(): ClusterImage {
     return this.#draft.image;
+  }
+
+  /** Begins batch `sequence`, see {@link beginBatch}. */
+  begin(sequence: number): void {
+    begin(this.#draft, sequence);
+  }
+
+  /** Adds records to the batch. When it throws, the image is of no use any more. */
+  add(records: readonly MetadataRecord[]): void {
+    applyAll(this.#draft, records);
   }
 }
 

@@ -1,4 +1,4 @@
-export { applyBatch, applyRecords, beginBatch, ImageReplay } from "./apply.ts";
+export { applyBatch, applyRecords, beginBatch, ImageBuilder } from "./apply.ts";
 export { changesOf, type ImageChanges } from "./changes.ts";
 export type {
   AllocateProducerIds,

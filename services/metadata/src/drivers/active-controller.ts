@@ -17,9 +17,10 @@ import {
   type ClusterImage,
   type Command,
   type ControllerLimits,
+  type Decision,
   decide,
   emptyImage,
-  ImageReplay,
+  ImageBuilder,
   type MetadataRecord,
   snapshotRecords,
 } from "@millrace/controller";
@@ -183,12 +184,14 @@ export class ActiveController {
       this.#snapshotSequence = snapshot.position.sequence;
     }
     const assembler = new ChangeAssembler();
-    const replay = new ImageReplay(this.#image);
+    const replay = new ImageBuilder(this.#image);
     for await (const batch of log.read(this.#position.sequence + 1)) {
       const change = assembler.add(batch);
       if (change === undefined) continue;
       const { position, records } = change;
-      this.#advance(position, records, replay.apply(position.sequence, records));
+      replay.begin(position.sequence);
+      replay.add(records);
+      this.#advance(position, records, replay.image);
     }
   }
 
@@ -235,19 +238,21 @@ export class ActiveController {
   }
 
   #decideGroup(group: readonly Pending[]): { decided: Decided[]; records: MetadataRecord[] } {
-    let image = beginBatch(this.#image, this.#options.log.head.sequence + 1);
+    const tried = new ImageBuilder(this.#image);
+    tried.begin(this.#options.log.head.sequence + 1);
     const records: MetadataRecord[] = [];
     const decided = group.map((pending): Decided => {
+      let decision: Decision;
       try {
-        const decision = decide(image, pending.command, this.#inputs());
-        image = applyRecords(image, decision.records);
-        records.push(...decision.records);
-        return { pending, result: decision };
+        decision = decide(tried.image, pending.command, this.#inputs());
       } catch (error) {
-        // A broken invariant is a bug in one decision; the image it was tried on is thrown away.
+        // A broken invariant is a bug in one decision; nothing of it was applied.
         if (error instanceof AppError || error instanceof InvariantError) return { pending, result: error };
         throw error;
       }
+      tried.add(decision.records);
+      records.push(...decision.records);
+      return { pending, result: decision };
     });
     return { decided, records };
   }
