@@ -148,8 +148,9 @@ class MillraceDirectory implements DataDirectory {
   async createLog(id: LogId, config: LogConfig): Promise<Log> {
     this.#core.checkUsable();
     const key = logIdKey(id);
-    const existing = this.#byId.get(key) ?? (await this.#creating.get(key));
-    if (existing !== undefined) {
+    const known = this.#byId.get(key) ?? this.#creating.get(key);
+    if (known !== undefined) {
+      const existing = await known;
       await this.#adoptConfig(existing, config);
       return existing;
     }

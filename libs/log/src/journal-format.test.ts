@@ -86,7 +86,7 @@ describe("J2 the journal's bytes", () => {
         const at = bit >>> 3;
         bytes[at] = (bytes[at] as number) ^ (1 << (bit & 7));
         expect(findEntry(bytes, 0), `bit ${bit}`).toBeUndefined();
-        bytes[at] = (bytes[at] as number) ^ (1 << (bit & 7));
+        bytes[at] = bytes[at] ^ (1 << (bit & 7));
       }
       for (let cut = 0; cut < bytes.length; cut++)
         expect(findEntry(bytes.subarray(0, cut), 0)).toBeUndefined();
@@ -112,7 +112,7 @@ describe("J2 the journal's bytes", () => {
       if (at >= 8 && at < 12) continue;
       bytes[at] = (bytes[at] as number) ^ (1 << (bit & 7));
       expect(decodeJournalHeader(bytes), `bit ${bit}`).toBeUndefined();
-      bytes[at] = (bytes[at] as number) ^ (1 << (bit & 7));
+      bytes[at] = bytes[at] ^ (1 << (bit & 7));
     }
     expect(decodeJournalHeader(Buffer.alloc(10))).toBeUndefined();
   });

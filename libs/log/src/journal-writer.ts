@@ -197,7 +197,7 @@ export class JournalWriter {
         await this.#writeGroup(group);
       } catch (error) {
         this.#host.onFailure(error);
-        reject(group, this.#failure ?? error);
+        reject(group, this.#failureOr(error));
         break;
       }
     }
@@ -210,8 +210,13 @@ export class JournalWriter {
       await work();
     } catch (error) {
       this.#host.onFailure(error);
-      throw this.#failure ?? error;
+      throw this.#failureOr(error);
     }
+  }
+
+  /** The directory's failure, which `onFailure` sets through {@link fail}; else what was thrown. */
+  #failureOr(error: unknown): unknown {
+    return this.#failure ?? error;
   }
 
   async #writeGroup(group: Group): Promise<void> {

@@ -134,34 +134,47 @@ class Load {
   }
 
   async segments(): Promise<void> {
-    const { segments, startOffset } = this.#log;
-    const firstBase = segments[0]?.baseOffset ?? 0;
-    if (firstBase > startOffset) {
-      const range = { fromOffset: startOffset, toOffset: firstBase, segmentBase: startOffset, position: 0 };
-      quarantine(this.#log, range, "the segment is missing");
-    }
+    const { segments } = this.#log;
+    this.#missingFront();
     for (let i = 0; i < segments.length; i++) {
       const segment = segments[i] as Segment;
       const nextBase = segments[i + 1]?.baseOffset;
       segment.isOnDisk = true;
-      const reachesMark = nextBase === undefined || nextBase > this.#input.mark.recoveryPoint;
-      const isBelieved = (this.#input.isClean || !reachesMark) && (await this.#believe(segment, nextBase));
-      if (!isBelieved) {
-        this.firstWalked = Math.min(this.firstWalked, i);
-        await this.#walk(segment, nextBase);
-        if (this.torn !== undefined) {
-          await this.#removeAfter(i);
-          return;
-        }
-      }
-      if (nextBase !== undefined && segment.nextOffset < nextBase) this.#gap(segment, nextBase);
-      if (nextBase !== undefined) {
-        segment.seal();
-        if (!isBelieved) await segment.flushIndexes(true);
-      }
+      const isBelieved = await this.#load(segment, nextBase);
+      if (!isBelieved) this.firstWalked = Math.min(this.firstWalked, i);
+      if (nextBase !== undefined) this.#checkEnd(segment, nextBase);
+      if (this.torn !== undefined) return this.#removeAfter(i);
+      if (nextBase === undefined) continue;
+      segment.seal();
+      if (!isBelieved) await segment.flushIndexes(true);
     }
     const last = segments.at(-1);
     if (last !== undefined && last.nextOffset < this.#input.provenEnd) this.#gap(last, this.#input.provenEnd);
+  }
+
+  /** True when the segment was believed, false when it was walked. */
+  async #load(segment: Segment, nextBase: number | undefined): Promise<boolean> {
+    const reachesMark = nextBase === undefined || nextBase > this.#input.mark.recoveryPoint;
+    const mayBelieve = this.#input.isClean || !reachesMark;
+    if (mayBelieve && (await this.#believe(segment, nextBase))) return true;
+    await this.#walk(segment, nextBase);
+    return false;
+  }
+
+  /** Segments that are missing at the front were proven: they are lost. */
+  #missingFront(): void {
+    const { segments, startOffset } = this.#log;
+    const firstBase = segments[0]?.baseOffset ?? 0;
+    if (firstBase <= startOffset) return;
+    const range = { fromOffset: startOffset, toOffset: firstBase, segmentBase: startOffset, position: 0 };
+    quarantine(this.#log, range, "the segment is missing");
+  }
+
+  /** A segment that ends before the next begins: lost when it was proven, otherwise an unsynced end nobody was promised. */
+  #checkEnd(segment: Segment, nextBase: number): void {
+    if (this.torn !== undefined || segment.nextOffset >= nextBase) return;
+    if (segment.nextOffset >= this.#input.provenEnd) this.torn = { fromOffset: segment.nextOffset, bytes: 0 };
+    else this.#gap(segment, nextBase);
   }
 
   /** Takes a segment from size and indexes. False: they cannot be right. */

@@ -1,5 +1,5 @@
 /** Shared by this library's tests: batches, and directories on a simulated disk. */
-import { encodeBatch, iterateBatches, type Record as LogRecord } from "@millrace/record";
+import { decodeBatch, encodeBatch, iterateBatches, type Record as LogRecord } from "@millrace/record";
 import { SimClock, SimDisk } from "@millrace/testkit";
 import { openDataDirectory } from "./directory.ts";
 import type { LogEvent } from "./events.ts";
@@ -104,8 +104,8 @@ export async function readAll(
     if (chunks.length === 0) return found;
     for (const chunk of chunks) {
       for (const { position, header } of iterateBatches(chunk)) {
-        const text = Buffer.from(chunk).toString("latin1", position + 61, position + header.sizeBytes);
-        found.push([header.baseOffset, /([\w-]+):0/.exec(text)?.[1] ?? "?"]);
+        const value = decodeBatch(chunk, position)[0]?.value ?? new Uint8Array();
+        found.push([header.baseOffset, Buffer.from(value).toString().split(":")[0] ?? "?"]);
         offset = header.nextOffset;
       }
     }
