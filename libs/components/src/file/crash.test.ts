@@ -2,21 +2,10 @@
 import type { Disk, DiskFile } from "@millrace/runtime";
 import { SimDisk } from "@millrace/testkit";
 import { describe, expect, it } from "vitest";
-import { expectedLines, makeSink, numbered, type TestSink } from "./testing/harness.ts";
+import { expectedLines, linesOn, makeSink, numbered, type TestSink } from "./testing/harness.ts";
 
 const directory = "/out";
 const total = 40;
-
-/** Lines of the published files, in order of their names. */
-async function lines(disk: SimDisk): Promise<string[]> {
-  const names = (await disk.list(directory)).filter((name) => !name.startsWith("."));
-  return names.flatMap((name) =>
-    Buffer.from(disk.contents(`${directory}/${name}`) ?? [])
-      .toString("latin1")
-      .split("\n")
-      .slice(0, -1),
-  );
-}
 
 /** Opens under `epoch` and delivers up to {@link total}, ten records a file. Returns where it stood. */
 async function deliverOn(sink: TestSink, epoch: number): Promise<number> {
@@ -62,7 +51,7 @@ async function cutsOf(
 async function checkAfter({ disk, at, delivered }: Cut, epoch: number): Promise<void> {
   const stood = await deliverOn(makeSink(directory, disk), epoch);
   expect(stood, `what was delivered stays: ${at}`).toBeGreaterThanOrEqual(delivered);
-  expect(await lines(disk), at).toEqual(expectedLines(total));
+  expect(await linesOn(disk, directory), at).toEqual(expectedLines(total));
 }
 
 const asItIs = (disk: SimDisk): Disk => disk;
@@ -124,7 +113,7 @@ describe("a full disk", () => {
       await sink.sink.close();
       disk.capacityBytes = Number.POSITIVE_INFINITY;
       await deliverOn(sink, 1);
-      expect(await lines(disk), `capacity ${capacityBytes}`).toEqual(expectedLines(total));
+      expect(await linesOn(disk, directory), `capacity ${capacityBytes}`).toEqual(expectedLines(total));
     }
   });
 });

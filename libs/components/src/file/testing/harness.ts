@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ComponentContext, Origin, SinkBatch, SinkFeedback, SinkRecord, Standing } from "@millrace/flow";
 import { noHeaders } from "@millrace/record";
-import { type Disk, realDisk, systemClock } from "@millrace/runtime";
+import { type Disk, readWholeFile, realDisk, systemClock } from "@millrace/runtime";
 import { createTelemetry } from "@millrace/telemetry";
 import type { FileSinkConfig } from "../config.ts";
 import { FileSink } from "../file-sink.ts";
@@ -68,6 +68,8 @@ export class Feedback implements SinkFeedback {
   }
 }
 
+const telemetry = createTelemetry({ service: "test", node: "n1", destination: "silent" });
+
 export interface TestSink {
   readonly sink: FileSink;
   readonly feedback: Feedback;
@@ -89,7 +91,7 @@ export function makeSink(
 ): TestSink {
   const context: ComponentContext = {
     name: "files",
-    telemetry: createTelemetry({ service: "test", node: "n1", destination: "silent" }),
+    telemetry,
     clock: systemClock,
     disk,
     workDirectory: directory,
@@ -139,7 +141,21 @@ export function numbered(from: number, to: number, leaderEpoch = 0): SinkBatch {
   return { from, to, records, leaderEpoch };
 }
 
-/** Published files by name, oldest offset first; throws when something else is visible. */
+/** Lines of the published files of `directories` on any disk, in order of the files' names. */
+export async function linesOn(disk: Disk, ...directories: string[]): Promise<string[]> {
+  const files: { name: string; text: string }[] = [];
+  for (const directory of directories) {
+    for (const name of await disk.list(directory)) {
+      if (name.startsWith(".")) continue;
+      const bytes = (await readWholeFile(disk, join(directory, name))) ?? new Uint8Array();
+      files.push({ name, text: Buffer.from(bytes).toString("latin1") });
+    }
+  }
+  files.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return files.flatMap(({ text }) => text.split("\n").slice(0, -1));
+}
+
+/** Published files by name; for the real disk. */
 export async function published(directory: string): Promise<Map<string, string>> {
   const names = (await readdir(directory)).filter((name) => !name.startsWith(".")).sort();
   const found = new Map<string, string>();
@@ -147,15 +163,9 @@ export async function published(directory: string): Promise<Map<string, string>>
   return found;
 }
 
-/** Lines of all published files of all `directories`, in order of names. */
-export async function publishedLines(...directories: string[]): Promise<string[]> {
-  const lines: [string, string][] = [];
-  for (const directory of directories) {
-    for (const [name, text] of await published(directory)) {
-      for (const line of text.split("\n").slice(0, -1)) lines.push([name, line]);
-    }
-  }
-  return lines.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, line]) => line);
+/** Lines of the published files on the real disk. */
+export function publishedLines(directory: string): Promise<string[]> {
+  return linesOn(realDisk, directory);
 }
 
 /** The lines of records 0 to `count` - 1. */
