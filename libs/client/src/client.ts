@@ -15,7 +15,8 @@ import { MetadataCache } from "./metadata-cache.ts";
 import { MetadataClient } from "./metadata-client.ts";
 import { PartitionWriter, type PartitionWriterOptions } from "./partition-writer.ts";
 import { ProduceStreams } from "./produce-stream.ts";
-import { Producer, type ProducerOptions } from "./producer.ts";
+import { Producer } from "./producer.ts";
+import type { ProducerOptions } from "./producer-api.ts";
 
 /** How a client is opened. */
 export interface ClientOptions {

@@ -24,12 +24,12 @@ export { encodeOpaque, type OpaqueMessage } from "./opaque-message.ts";
 export type { ProducerIdentity } from "./partition-accumulator.ts";
 export { PartitionWriter, type PartitionWriterOptions, type WriteOptions } from "./partition-writer.ts";
 export type { ProduceAnswer } from "./produce-stream.ts";
-export {
-  type AckedRange,
-  Producer,
-  type ProducerOptions,
-  type ProducerRecord,
-  type RecordMetadata,
-  type SendOptions,
-} from "./producer.ts";
+export { Producer } from "./producer.ts";
+export type {
+  AckedRange,
+  ProducerOptions,
+  ProducerRecord,
+  RecordMetadata,
+  SendOptions,
+} from "./producer-api.ts";
 export { errorFromMessage, errorToMessage } from "./proto-errors.ts";

@@ -74,7 +74,12 @@ export class PartitionAccumulator {
     if (this.#open?.append(record, reservedBytes, target) === true) return this.#afterAppend();
     this.#closeOpen();
     const fresh = this.#newBatch();
-    fresh.append(record, reservedBytes, target);
+    try {
+      fresh.append(record, reservedBytes, target);
+    } catch (thrown) {
+      fresh.fail(AppError.from(thrown)); // it is empty: this only settles it
+      throw thrown;
+    }
     this.#open = fresh;
     this.#afterAppend();
   }

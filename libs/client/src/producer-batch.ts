@@ -19,12 +19,6 @@ export interface AckTarget {
   failed(error: AppError, count: number): void;
 }
 
-interface Waiter {
-  readonly target: AckTarget;
-  readonly firstIndex: number;
-  count: number;
-}
-
 /** First memory of a batch that is not expected to be large. */
 const firstBytes = 4_096;
 
@@ -52,7 +46,9 @@ export class ProducerBatch implements SenderBatch {
   slab: Slab | undefined;
   readonly #builder: BatchBuilder;
   readonly #memory: BatchMemory;
-  readonly #waiters: Waiter[] = [];
+  /** Who waits, and for how many records each, in the records' order. */
+  readonly #targets: AckTarget[] = [];
+  readonly #counts: number[] = [];
   readonly #onSettled: (batch: ProducerBatch) => void;
   #bytes: Uint8Array | undefined;
   #resolveDone: () => void = () => {};
@@ -108,12 +104,15 @@ export class ProducerBatch implements SenderBatch {
 
   /** Adds a record; false when the format's record count is reached. Throws INVALID_RECORD, RECORD_TOO_LARGE. */
   append(record: Record, reservedBytes: number, target: AckTarget): boolean {
-    const index = this.#builder.count;
     if (!this.#builder.append(record)) return false;
     this.reservedBytes += reservedBytes;
-    const last = this.#waiters.at(-1);
-    if (last?.target === target) last.count++;
-    else this.#waiters.push({ target, firstIndex: index, count: 1 });
+    const last = this.#targets.length - 1;
+    if (last >= 0 && this.#targets[last] === target) {
+      (this.#counts[last] as number)++;
+    } else {
+      this.#targets.push(target);
+      this.#counts.push(1);
+    }
     return true;
   }
 
@@ -136,14 +135,17 @@ export class ProducerBatch implements SenderBatch {
   onAcked(answer: ProduceAnswer): void {
     // sent once and acknowledged: no transport holds the bytes any more
     if (this.slab !== undefined && this.attempt === 1) this.#memory.give(this.slab);
-    for (const { target, firstIndex, count } of this.#waiters) {
-      target.acked(this.partition, answer.baseOffset < 0 ? -1 : answer.baseOffset + firstIndex, count);
+    let index = 0;
+    for (const [i, target] of this.#targets.entries()) {
+      const count = this.#counts[i] as number;
+      target.acked(this.partition, answer.baseOffset < 0 ? -1 : answer.baseOffset + index, count);
+      index += count;
     }
     this.#settle();
   }
 
   fail(error: AppError): void {
-    for (const { target, count } of this.#waiters) target.failed(error, count);
+    for (const [i, target] of this.#targets.entries()) target.failed(error, this.#counts[i] as number);
     this.#settle();
   }
 

@@ -6,7 +6,7 @@
  * in order per topic. Records of one send call keep their order; so do sends to one topic.
  */
 import { AppError } from "@millrace/base";
-import { type CompressionName, noHeaders, type Header, type Record } from "@millrace/record";
+import { noHeaders, type Record } from "@millrace/record";
 import { ByteBudget, type Clock } from "@millrace/runtime";
 import { BatchMemory } from "./batch-memory.ts";
 import {
@@ -17,61 +17,21 @@ import {
   lingerMsDefault,
   waitingSendsMax,
 } from "./limits.ts";
+import { Fifo } from "./fifo.ts";
 import { noPartition } from "./leader-calls.ts";
 import type { MetadataCache, TopicInfo } from "./metadata-cache.ts";
 import { PartitionAccumulator, type ProducerIdentity } from "./partition-accumulator.ts";
 import { PartitionChooser } from "./partition-chooser.ts";
 import type { ProduceStreams } from "./produce-stream.ts";
+import type {
+  AckedRange,
+  ProducerOptions,
+  ProducerRecord,
+  RecordMetadata,
+  SendOptions,
+} from "./producer-api.ts";
 import type { AckTarget, ProducerBatch } from "./producer-batch.ts";
-
-/** Options of a producer. Times in milliseconds. */
-export interface ProducerOptions {
-  /** How long a batch waits for more records; default 5. */
-  readonly lingerMs?: number;
-  /** Size at which a batch is sent; default 256 KiB. */
-  readonly batchBytes?: number;
-  /** none (default), gzip or zstd. */
-  readonly compression?: CompressionName;
-  /** Bytes of records held before `send` waits; default 32 MiB. */
-  readonly bufferBytes?: number;
-  /** From `send` to the ack; then the send is given up, its outcome unknown if it was under way. Default 120 000. */
-  readonly deliveryTimeoutMs?: number;
-  /** Batches in flight per partition, at most 5 (rule P1); default 5. */
-  readonly maxInFlightPerPartition?: number;
-  /** False: no producer id; a retry may then write twice. Default true. */
-  readonly idempotent?: boolean;
-}
-
-/** A record to send. Strings are UTF-8. */
-export interface ProducerRecord {
-  readonly key?: Uint8Array | string | null;
-  readonly value: Uint8Array | string | null;
-  readonly headers?: readonly Header[];
-  /** Epoch milliseconds; default now. */
-  readonly timestampMs?: number;
-}
-
-/** Where to. */
-export interface SendOptions {
-  /** Overrides key and sticky choice. */
-  readonly partition?: number;
-}
-
-/** Where a record landed. */
-export interface RecordMetadata {
-  readonly partition: number;
-  /** -1 for a recognised repetition whose offset is no longer known. */
-  readonly offset: number;
-  readonly timestampMs: number;
-}
-
-/** A run of records of one `sendMany` that landed next to each other. */
-export interface AckedRange {
-  readonly partition: number;
-  /** Offset of the first; -1 for a recognised repetition whose offset is no longer known. */
-  readonly baseOffset: number;
-  readonly count: number;
-}
+import { GroupAck, SingleAck } from "./send-acks.ts";
 
 /** What a producer works with. */
 export interface ProducerParts {
@@ -86,6 +46,8 @@ export interface ProducerParts {
 interface WaitingSend {
   readonly records: readonly ProducerRecord[];
   readonly partition: number | undefined;
+  /** Of records that have none, epoch milliseconds. */
+  readonly timestampMs: number;
   readonly target: AckTarget;
   next: number;
 }
@@ -95,7 +57,7 @@ interface TopicState {
   info: TopicInfo | undefined;
   readonly chooser: PartitionChooser;
   readonly accumulators: Map<number, PartitionAccumulator>;
-  readonly waiting: WaitingSend[];
+  readonly waiting: Fifo<WaitingSend>;
   draining: Promise<void> | undefined;
 }
 
@@ -149,11 +111,23 @@ export class Producer {
   send(topic: string, record: ProducerRecord, options: SendOptions = {}): Promise<RecordMetadata> {
     return new Promise((resolve, reject) => {
       const timestampMs = record.timestampMs ?? this.#parts.clock.nowMs();
-      const target: AckTarget = {
-        acked: (partition, offset) => resolve({ partition, offset, timestampMs }),
-        failed: reject,
-      };
-      this.#submit(topic, [{ ...record, timestampMs }], options, target);
+      const ack = new SingleAck(resolve, reject, timestampMs);
+      const state = this.#topicState(topic);
+      if (state.waiting.length === 0 && this.#isPrepared(state)) {
+        const encoded = toRecord(record, timestampMs);
+        const bytes = sizeOf(encoded);
+        if (this.#budget.tryAcquire(bytes)) {
+          this.#append(state, options.partition, encoded, bytes, ack);
+          return;
+        }
+      }
+      this.#wait(state, {
+        records: [record],
+        partition: options.partition,
+        timestampMs,
+        target: ack,
+        next: 0,
+      });
     });
   }
 
@@ -165,7 +139,12 @@ export class Producer {
   ): Promise<AckedRange[]> {
     if (records.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
-      this.#submit(topic, records, options, groupTarget(records.length, resolve, reject));
+      const target = new GroupAck(records.length, resolve, reject);
+      const timestampMs = this.#parts.clock.nowMs();
+      const send: WaitingSend = { records, partition: options.partition, timestampMs, target, next: 0 };
+      const state = this.#topicState(topic);
+      if (state.waiting.length === 0 && this.#appendWhatFits(state, send)) return;
+      this.#wait(state, send);
     });
   }
 
@@ -195,25 +174,32 @@ export class Producer {
     this.#topics.clear();
   }
 
-  #submit(name: string, records: readonly ProducerRecord[], options: SendOptions, target: AckTarget): void {
+  /** Puts a send, or what is left of it, in line. */
+  #wait(topic: TopicState, send: WaitingSend): void {
+    const left = send.records.length - send.next;
     if (this.#closing.signal.aborted) {
-      target.failed(new AppError("CANCELLED", "the producer is closed"), records.length);
-      return;
-    }
-    const topic = this.#topicState(name);
-    const send: WaitingSend = { records, partition: options.partition, target, next: 0 };
-    if (topic.waiting.length === 0 && this.#appendWhatFits(topic, send)) return;
-    if (this.#waitingCount >= waitingSendsMax) {
+      send.target.failed(new AppError("CANCELLED", "the producer is closed"), left);
+    } else if (this.#waitingCount >= waitingSendsMax) {
       const error = new AppError(
         "LIMIT_EXCEEDED",
         `${waitingSendsMax} sends wait for buffer space: await sends before making more`,
       );
-      target.failed(error, records.length - send.next);
-      return;
+      send.target.failed(error, left);
+    } else {
+      this.#waitingCount++;
+      topic.waiting.push(send);
+      topic.draining ??= this.#drain(topic);
     }
-    this.#waitingCount++;
-    topic.waiting.push(send);
-    topic.draining ??= this.#drain(topic);
+  }
+
+  /** True when records of the topic can be appended at once: topic and producer id are known. */
+  #isPrepared(topic: TopicState): boolean {
+    const { aborted } = this.#closing.signal;
+    return (
+      !aborted &&
+      topic.info !== undefined &&
+      (!this.#options.idempotent || this.#resolvedIdentity !== undefined)
+    );
   }
 
   #topicState(name: string): TopicState {
@@ -224,7 +210,7 @@ export class Producer {
         info: undefined,
         chooser: new PartitionChooser(Math.floor(Math.random() * 1024)),
         accumulators: new Map(),
-        waiting: [],
+        waiting: new Fifo(),
         draining: undefined,
       };
       this.#topics.set(name, topic);
@@ -234,45 +220,50 @@ export class Producer {
 
   /** Appends records while there is room; true when none is left. */
   #appendWhatFits(topic: TopicState, send: WaitingSend): boolean {
-    if (topic.info === undefined || (this.#options.idempotent && this.#resolvedIdentity === undefined))
-      return false;
+    if (!this.#isPrepared(topic)) return false;
     while (send.next < send.records.length) {
-      const record = send.records[send.next] as ProducerRecord;
-      const encoded = this.#toRecord(record);
-      const bytes = sizeOf(encoded);
+      const record = nextRecord(send);
+      const bytes = sizeOf(record);
       if (!this.#budget.tryAcquire(bytes)) return false;
-      this.#append(topic, send, encoded, bytes);
+      send.next++;
+      this.#append(topic, send.partition, record, bytes, send.target);
     }
     return true;
   }
 
-  #append(topic: TopicState, send: WaitingSend, record: Record, bytes: number): void {
-    send.next++;
+  #append(
+    topic: TopicState,
+    wanted: number | undefined,
+    record: Record,
+    bytes: number,
+    target: AckTarget,
+  ): void {
     try {
       const info = topic.info as TopicInfo;
-      const partition = send.partition ?? topic.chooser.choose(record.key, info);
-      this.#accumulator(topic, info, partition).append(record, bytes, send.target);
+      const partition = wanted ?? topic.chooser.choose(record.key, info);
+      this.#accumulator(topic, info, partition).append(record, bytes, target);
     } catch (thrown) {
       this.#budget.release(bytes);
-      send.target.failed(AppError.from(thrown), 1);
+      target.failed(AppError.from(thrown), 1);
     }
   }
 
   /** Serves a topic's waiting sends in order. */
   async #drain(topic: TopicState): Promise<void> {
     const { signal } = this.#closing;
-    for (let send = topic.waiting[0]; send !== undefined; send = topic.waiting[0]) {
+    for (let send = topic.waiting.first; send !== undefined; send = topic.waiting.first) {
       try {
         await this.#prepare(topic, signal);
         if (!this.#appendWhatFits(topic, send)) {
-          const record = this.#toRecord(send.records[send.next] as ProducerRecord);
+          const record = nextRecord(send);
           const bytes = sizeOf(record);
           await this.#budget.acquire(bytes, signal);
-          this.#append(topic, send, record, bytes);
+          send.next++;
+          this.#append(topic, send.partition, record, bytes, send.target);
         }
         if (send.next < send.records.length) continue;
       } catch (thrown) {
-        if (topic.waiting[0] !== send) break; // aborted meanwhile: its sender was told
+        if (topic.waiting.first !== send) break; // aborted meanwhile: its sender was told
         send.target.failed(AppError.from(thrown), send.records.length - send.next);
       }
       topic.waiting.shift();
@@ -337,20 +328,24 @@ export class Producer {
   }
 
   #failWaiting(topic: TopicState, error: AppError): void {
-    for (const send of topic.waiting.splice(0)) {
+    for (let send = topic.waiting.shift(); send !== undefined; send = topic.waiting.shift()) {
       this.#waitingCount--;
       send.target.failed(error, send.records.length - send.next);
     }
   }
+}
 
-  #toRecord(record: ProducerRecord): Record {
-    return {
-      key: toBytes(record.key ?? null),
-      value: toBytes(record.value),
-      headers: record.headers ?? noHeaders,
-      timestampMs: record.timestampMs ?? this.#parts.clock.nowMs(),
-    };
-  }
+function nextRecord({ records, next, timestampMs }: WaitingSend): Record {
+  return toRecord(records[next] as ProducerRecord, timestampMs);
+}
+
+function toRecord(record: ProducerRecord, timestampMs: number): Record {
+  return {
+    key: toBytes(record.key ?? null),
+    value: toBytes(record.value),
+    headers: record.headers ?? noHeaders,
+    timestampMs: record.timestampMs ?? timestampMs,
+  };
 }
 
 function toBytes(data: Uint8Array | string | null): Uint8Array | null {
@@ -361,31 +356,4 @@ function sizeOf(record: Record): number {
   let bytes = recordOverheadBytes + (record.key?.byteLength ?? 0) + (record.value?.byteLength ?? 0);
   for (const header of record.headers) bytes += 10 + header.key.length * 3 + (header.value?.byteLength ?? 0);
   return bytes;
-}
-
-/** Waits for all records of a `sendMany`. */
-function groupTarget(
-  total: number,
-  resolve: (ranges: AckedRange[]) => void,
-  reject: (error: AppError) => void,
-): AckTarget {
-  const ranges: AckedRange[] = [];
-  let left = total;
-  let failure: AppError | undefined;
-  const settle = (count: number): void => {
-    left -= count;
-    if (left > 0) return;
-    if (failure === undefined) resolve(ranges);
-    else reject(failure);
-  };
-  return {
-    acked: (partition, baseOffset, count) => {
-      ranges.push({ partition, baseOffset, count });
-      settle(count);
-    },
-    failed: (error, count) => {
-      failure ??= error;
-      settle(count);
-    },
-  };
 }
