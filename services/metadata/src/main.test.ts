@@ -1,11 +1,11 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadConfig } from "@millrace/config";
 import { DescribeClusterRequest, MetadataServiceService } from "@millrace/proto/metadata";
 import { connect } from "@millrace/rpc";
 import { createTelemetry } from "@millrace/telemetry";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadConfig } from "@millrace/config";
 import { metadataConfigSchema, metadataOptions } from "./config.ts";
 import { type MetadataOptions, type MetadataService, startMetadata } from "./main.ts";
 import { refusal } from "./testing/cluster.ts";

@@ -2,12 +2,13 @@
  * The metadata service: cluster metadata, node liveness, placement, ids, task assignment; one process on the embedded
  * log. `millrace up` and `millrace serve metadata` start it.
  */
-import { systemClock, realDisk, type Clock, type Disk } from "@millrace/runtime";
-import type { Authorize, BoundListener, ListenerOptions } from "@millrace/rpc";
-import { createTelemetry, type Telemetry } from "@millrace/telemetry";
+
 import { type ControllerLimits, defaultLimits } from "@millrace/controller";
-import { wire } from "./wiring.ts";
+import type { Authorize, BoundListener, ListenerOptions } from "@millrace/rpc";
+import { type Clock, type Disk, realDisk, systemClock } from "@millrace/runtime";
+import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { defaultWatchLimits, type WatchLimits } from "./drivers/watch-hub.ts";
+import { wire } from "./wiring.ts";
 
 /** Port of the client listener, where clients and nodes bootstrap. */
 export const defaultPort = 9750;

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AppError } from "@millrace/base";
-import { type Command, defaultLimits, emptyImage, applyBatch } from "@millrace/controller";
+import { applyBatch, type Command, defaultLimits, emptyImage } from "@millrace/controller";
 import { ChangeAssembler, type EmbeddedLog, type NewBatch, openEmbeddedLog } from "@millrace/coordination";
 import { type Disk, realDisk, systemClock } from "@millrace/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";

@@ -6,7 +6,7 @@
  * watcher has followed another history and must stop (design §4). Old but true tokens are answered with a snapshot.
  */
 import { AppError } from "@millrace/base";
-import { changesOf, type ClusterImage } from "@millrace/controller";
+import { type ClusterImage, changesOf } from "@millrace/controller";
 import type { LogPosition, MetadataLog } from "@millrace/coordination";
 import type { HandshakeReply } from "@millrace/proto/common";
 import { MetadataDelta, type WatchMetadataResponse, type WatchToken } from "@millrace/proto/metadata";

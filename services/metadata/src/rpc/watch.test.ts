@@ -1,16 +1,20 @@
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
+import { AppError } from "@millrace/base";
 import {
   DeleteTopicRequest,
+  InitProducerRequest,
   type MetadataDelta,
-  MetadataServiceService,
   type MetadataSnapshot,
   NodeRole,
+  RemoveProducerRequest,
+  MetadataServiceService as rpc,
+  WatchMetadataRequest,
   type WatchMetadataResponse,
 } from "@millrace/proto/metadata";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { defaultWatchLimits } from "../drivers/watch-hub.ts";
-import { TestCluster } from "../testing/cluster.ts";
+import { handshakeOf, TestCluster } from "../testing/cluster.ts";
 
 let cluster: TestCluster;
 beforeEach(async () => {
@@ -47,7 +51,7 @@ describe("WatchMetadata over gRPC", () => {
     const topic = await cluster.createTopic("second", 2);
     await cluster.node("agent-1", NodeRole.AGENT).start();
     await cluster.client.unary(
-      MetadataServiceService.deleteTopic,
+      rpc.deleteTopic,
       DeleteTopicRequest.create({ topic: { $case: "name", value: "first" } }),
     );
     await watcher.until((messages) => deltas(messages).some((delta) => delta.deletedTopicIds.length > 0));
@@ -138,6 +142,38 @@ describe("WatchMetadata over gRPC", () => {
     const misled = cluster.watch(token);
     await misled.done;
     expect(misled.ended?.reason).toBe("HISTORY_MISMATCH");
+  });
+
+  it("tells which named producers were removed, in the change and in later snapshots (P1)", async () => {
+    const watcher = cluster.watch();
+    await watcher.until((messages) => messages.length > 0);
+    const { client } = cluster;
+    const { producerId } = await client.unary(rpc.initProducer, InitProducerRequest.create({ name: "gone" }));
+    await client.unary(rpc.removeProducer, RemoveProducerRequest.create({ name: "gone" }));
+    await watcher.until((messages) => deltas(messages).some((delta) => delta.removedProducerIds.length > 0));
+    expect(deltas(watcher.messages).flatMap((delta) => delta.removedProducerIds)).toEqual([producerId]);
+    await watcher.stop();
+    const later = cluster.watch();
+    await later.until((messages) => messages.length > 0);
+    expect(snapshotOf(later.messages[0]).removedProducerIds).toEqual([producerId]);
+    await later.stop();
+  });
+
+  it("refuses a watcher of another cluster or protocol, and one without a handshake", async () => {
+    const watchAs = async (handshake: ReturnType<typeof handshakeOf> | undefined): Promise<string> => {
+      const request = WatchMetadataRequest.create({ handshake });
+      try {
+        for await (const _ of cluster.client.serverStream(rpc.watchMetadata, request)) break;
+      } catch (error) {
+        return AppError.from(error).reason;
+      }
+      return "none";
+    };
+    expect(await watchAs(handshakeOf("w", "i", "another"))).toBe("CLUSTER_MISMATCH");
+    expect(await watchAs({ ...handshakeOf("w", "i"), protocolMin: 7, protocolMax: 9 })).toBe(
+      "UNSUPPORTED_VERSION",
+    );
+    expect(await watchAs(undefined)).toBe("INVALID_REQUEST");
   });
 
   it("limits the number of watches", async () => {

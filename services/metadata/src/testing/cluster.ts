@@ -17,8 +17,8 @@ import {
   MetadataServiceService,
   NodeRole,
   type Topic,
-  type WatchMetadataResponse,
   WatchMetadataRequest,
+  type WatchMetadataResponse,
   type WatchToken,
 } from "@millrace/proto/metadata";
 import { connect, type RpcConnection } from "@millrace/rpc";
