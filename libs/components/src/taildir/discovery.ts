@@ -18,6 +18,7 @@ export interface FoundFile {
   readonly device: number;
   readonly inode: number;
   readonly sizeBytes: number;
+  readonly modifiedMs: number;
 }
 
 /** The result of one look. */
@@ -63,7 +64,7 @@ export class FileDiscovery {
     }
   }
 
-  /** One look at all groups and paths. Files in the order of their paths. */
+  /** One look at all groups and paths. Files in the order of their last change, so that a rotated log's oldest part is first. */
   async look(): Promise<Discovery> {
     const files = new Map<string, FoundFile>();
     const skipped = new Map<string, string>();
@@ -84,8 +85,7 @@ export class FileDiscovery {
         );
       }
     }
-    const ordered = [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
-    return { files: ordered, skipped };
+    return { files: [...files.values()].sort(byChange), skipped };
   }
 
   async #candidates(skipped: Map<string, string>): Promise<{ path: string; group: string }[]> {
@@ -124,7 +124,15 @@ export class FileDiscovery {
     if (files.has(key)) return;
     const kind = await this.#kindOf(real, found.size, key);
     if (kind !== undefined && this.#config.skipBinary) skipped.set(path, kind);
-    else files.set(key, { path, group, device: found.dev, inode: found.ino, sizeBytes: found.size });
+    else
+      files.set(key, {
+        path,
+        group,
+        device: found.dev,
+        inode: found.ino,
+        sizeBytes: found.size,
+        modifiedMs: found.mtimeMs,
+      });
   }
 
   #isProtected(path: string): boolean {
@@ -206,4 +214,9 @@ async function isMillraceDirectory(folder: string): Promise<boolean> {
   if (await stat(join(folder, directoryMarker)).catch(() => undefined)) return true;
   const meta = await readFile(join(folder, "meta"), "utf8").catch(() => undefined);
   return meta !== undefined && meta.length < 1 << 20 && meta.includes('"directoryId"');
+}
+
+function byChange(a: FoundFile, b: FoundFile): number {
+  if (a.modifiedMs !== b.modifiedMs) return a.modifiedMs - b.modifiedMs;
+  return a.path < b.path ? -1 : 1;
 }

@@ -10,7 +10,12 @@ export const fingerprintBytesMax = 256;
 
 /** The saved position of one file: the text kept in the channel's transaction. */
 export interface FilePosition {
+  /** Path of first sight: the stream's name. */
   readonly path: string;
+  /** File group it belongs to; empty for `paths`. */
+  readonly group: string;
+  /** Files are read in the order in which they were first seen: an older one of a stream before a newer. */
+  readonly born: number;
   readonly device: number;
   readonly inode: number;
   /** +1 when the same inode was found with another content. */

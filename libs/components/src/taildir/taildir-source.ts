@@ -47,6 +47,10 @@ export class TaildirSource implements PullSource {
   #skipped: ReadonlyMap<string, string> = new Map();
   #pendingPositions: SourcePosition[] = [];
   #lookedMs = Number.NEGATIVE_INFINITY;
+  #refreshing: Promise<void> | undefined;
+  #isOpened = false;
+  #bornNext = 0;
+  #lastStream = "";
   #isFinal = false;
   #onChange: (() => void) | undefined;
   #hasChanged = false;
@@ -64,23 +68,32 @@ export class TaildirSource implements PullSource {
     for (const old of positions.keys()) {
       if (![...saved.values()].some((entry) => entry.key === old)) this.#pendingPositions.push(ended(old));
     }
+    for (const { position } of saved.values()) this.#bornNext = Math.max(this.#bornNext, position.born + 1);
     if (saved.size === 0) await this.#takeOverFlumePositions(saved);
     const { files } = await this.#look();
     for (const found of files) {
       const key = `${found.device}:${found.inode}`;
       const entry = saved.get(key);
       saved.delete(key);
-      this.#add(found.path, found.group, entry?.position ?? (await this.#firstPosition(found)));
+      this.#add(found.path, entry?.position ?? (await this.#firstPosition(found)));
     }
     for (const { key, position } of saved.values()) await this.#followRenamed(key, position);
+    this.#isOpened = true;
   }
 
-  async read(recordsMax: number, signal: AbortSignal): Promise<ReadResult> {
-    const first = await this.#readOnce(recordsMax);
-    if (!first.isIdle || first.records.length > 0 || first.positions.length > 0 || this.#isFinal)
-      return first;
-    await this.#waitForChange(signal);
-    return signal.aborted ? first : await this.#readOnce(recordsMax);
+  read(recordsMax: number): Promise<ReadResult> {
+    return this.#readOnce(recordsMax);
+  }
+
+  /** Resolves when a folder changed, after the poll interval at the latest. */
+  async whenReadable(signal: AbortSignal): Promise<void> {
+    if (!this.#hasChanged) {
+      const woken = new AbortController();
+      this.#onChange = () => woken.abort();
+      await this.#context.clock.sleep(this.#config.pollInterval, AbortSignal.any([signal, woken.signal]));
+      this.#onChange = undefined;
+    }
+    this.#hasChanged = false;
   }
 
   finish(): void {
@@ -100,6 +113,8 @@ export class TaildirSource implements PullSource {
     for (const watcher of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
     this.#onChange?.();
+    this.#isOpened = false;
+    await this.#refreshing;
     await this.#closeFiles();
   }
 
@@ -109,6 +124,7 @@ export class TaildirSource implements PullSource {
   }
 
   async #readOnce(recordsMax: number): Promise<ReadResult> {
+    await this.#refreshing;
     if (this.#context.clock.monotonicMs() - this.#lookedMs >= lookIntervalMs) await this.#refresh();
     const limit = Math.min(recordsMax, this.#config.batchSize);
     const records: FlowRecord[] = [];
@@ -127,6 +143,10 @@ export class TaildirSource implements PullSource {
         if (lines.length > 0) setPosition(positions, file);
       }
       if (!isAtEnd) waitingStreams.add(file.streamId);
+      if (records.length >= limit || bytes >= batchBytesMax) {
+        this.#lastStream = file.streamId;
+        return { records, positions, isIdle: false };
+      }
     }
     return { records, positions, isIdle: waitingStreams.size === 0 };
   }
@@ -206,16 +226,23 @@ export class TaildirSource implements PullSource {
     return headers;
   }
 
-  /** Older files of a stream first: detached, then renamed, then the one that bears the stream's name. */
+  /**
+   * The files in the order to be read: streams in turn, beginning after the one that filled the last batch, so that
+   * a busy one starves no other; the files of a stream oldest first.
+   */
   #inReadingOrder(): TailedFile[] {
-    const age = (file: TailedFile): number => (file.isDetached ? 0 : file.path === file.streamId ? 2 : 1);
-    return [...this.#files.values()].sort((a, b) =>
-      a.streamId === b.streamId ? age(a) - age(b) : a.streamId < b.streamId ? -1 : 1,
+    const streams = Map.groupBy(
+      [...this.#files.values()].sort((a, b) => a.born - b.born),
+      (file) => file.streamId,
     );
+    const names = [...streams.keys()];
+    const start = names.indexOf(this.#lastStream) + 1;
+    return [...names.slice(start), ...names.slice(0, start)].flatMap((name) => streams.get(name) ?? []);
   }
 
-  #add(path: string, group: string, position: FilePosition): TailedFile {
-    const file = new TailedFile(path, group, position, this.#context.clock.monotonicMs());
+  #add(path: string, position: FilePosition): TailedFile {
+    this.#bornNext = Math.max(this.#bornNext, position.born + 1);
+    const file = new TailedFile(path, position, this.#context.clock.monotonicMs());
     this.#files.set(`${position.device}:${position.inode}`, file);
     return file;
   }
@@ -244,7 +271,7 @@ export class TaildirSource implements PullSource {
       present.add(key);
       const file = this.#files.get(key);
       if (file === undefined) {
-        this.#add(found.path, found.group, await this.#firstPosition(found));
+        this.#add(found.path, await this.#firstPosition(found));
       } else {
         file.path = found.path;
         file.isDetached = false;
@@ -257,37 +284,34 @@ export class TaildirSource implements PullSource {
     }
   }
 
+  /** Looks also while nothing is read: a full channel must not make a file's name be missed. */
+  #refreshSoon(): void {
+    this.#lookedMs = Number.NEGATIVE_INFINITY;
+    if (!this.#isOpened) return;
+    this.#refreshing ??= this.#refresh()
+      .catch(() => undefined) // the next read looks again and reports it
+      .finally(() => {
+        this.#refreshing = undefined;
+      });
+  }
+
   /** Where a file without saved position is read from. */
   async #firstPosition(found: FoundFile): Promise<FilePosition> {
-    const { path, device, inode, sizeBytes } = found;
-    const position: FilePosition = {
-      path,
-      device,
-      inode,
-      generation: 0,
-      offset: 0,
-      fingerprint: "",
-      fingerprintBytes: 0,
-      endedOpen: false,
-      recordCount: 0,
-    };
+    const { path, group, device, inode, sizeBytes } = found;
     const { skipToEnd, firstSightBytes } = this.#config;
-    if (!skipToEnd && (firstSightBytes === 0 || sizeBytes <= firstSightBytes)) return position;
-    const offset = skipToEnd ? sizeBytes : await startOfNextLine(path, sizeBytes - firstSightBytes);
-    // Saved with the next transaction: a restart before the first line must not skip again to a later end.
-    const start = { ...position, offset };
-    this.#pendingPositions.push({
-      key: positionKey(start),
-      order: offset,
-      value: formatPosition(start),
-      recordCount: 0,
-    });
-    return start;
+    const isWhole = !skipToEnd && (firstSightBytes === 0 || sizeBytes <= firstSightBytes);
+    const tail = skipToEnd ? sizeBytes : sizeBytes - firstSightBytes;
+    const offset = isWhole ? 0 : skipToEnd ? tail : await startOfNextLine(path, tail);
+    const position = newPosition({ path, group, device, inode, offset, born: this.#bornNext++ });
+    // Saved with the next transaction, before its first line: if the file is renamed while nobody looks, it is known.
+    const value = formatPosition(position);
+    this.#pendingPositions.push({ key: positionKey(position), order: offset, value, recordCount: 0 });
+    return position;
   }
 
   /** A file whose saved name is gone: renamed while nobody looked. Its rest is read from where it is now. */
   async #followRenamed(key: string, position: FilePosition): Promise<void> {
-    const file = this.#add(position.path, "", position);
+    const file = this.#add(position.path, position);
     file.isDetached = true;
     if (await this.#reopenByInode(file, dirname(position.path))) return;
     this.#files.delete(`${position.device}:${position.inode}`);
@@ -312,17 +336,14 @@ export class TaildirSource implements PullSource {
     for (const { inode, pos, file } of JSON.parse(text) as { inode: number; pos: number; file: string }[]) {
       const found = await stat(file).catch(() => undefined);
       if (found?.ino !== inode || found.size < pos) continue;
-      const position = {
+      const position = newPosition({
         path: file,
+        group: "",
         device: found.dev,
         inode,
-        generation: 0,
         offset: pos,
-        fingerprint: "",
-        fingerprintBytes: 0,
-        endedOpen: false,
-        recordCount: 0,
-      };
+        born: this.#bornNext++,
+      });
       saved.set(`${found.dev}:${inode}`, { key: `${found.dev}:${inode}:0`, position });
     }
   }
@@ -332,7 +353,7 @@ export class TaildirSource implements PullSource {
     try {
       const watcher = watch(folder, { persistent: false }, (kind) => {
         // a rename may be a rotation: look at once, before the next file takes the name
-        if (kind === "rename") this.#lookedMs = Number.NEGATIVE_INFINITY;
+        if (kind === "rename") this.#refreshSoon();
         this.#hasChanged = true;
         this.#onChange?.();
       });
@@ -342,16 +363,13 @@ export class TaildirSource implements PullSource {
       // Only a hint: without it the poll interval decides.
     }
   }
+}
 
-  async #waitForChange(signal: AbortSignal): Promise<void> {
-    if (!this.#hasChanged) {
-      const woken = new AbortController();
-      this.#onChange = () => woken.abort();
-      await this.#context.clock.sleep(this.#config.pollInterval, AbortSignal.any([signal, woken.signal]));
-      this.#onChange = undefined;
-    }
-    this.#hasChanged = false;
-  }
+/** The position of a file that nothing was read of yet. */
+function newPosition(
+  seen: Pick<FilePosition, "path" | "group" | "device" | "inode" | "offset" | "born">,
+): FilePosition {
+  return { ...seen, generation: 0, fingerprint: "", fingerprintBytes: 0, endedOpen: false, recordCount: 0 };
 }
 
 function header(key: string, value: string): Header {

@@ -79,14 +79,22 @@ class Harness {
     return this.lines;
   }
 
-  async readOnce(): Promise<boolean> {
-    const result = await this.source.read(100, AbortSignal.timeout(5000));
+  async readOnce(recordsMax = 100): Promise<boolean> {
+    const result = await this.source.read(recordsMax);
+    if (result.isIdle && result.records.length === 0)
+      await this.source.whenReadable(AbortSignal.timeout(5000));
     this.records.push(...result.records);
     for (const { key, value } of result.positions) {
       if (value === null) this.committed.delete(key);
       else this.committed.set(key, value);
     }
     return result.isIdle;
+  }
+
+  /** Reads one record at a time until so many files are known. */
+  async untilSeen(files: number): Promise<void> {
+    const signal = AbortSignal.timeout(5000);
+    while (this.source.streamCount() < files && !signal.aborted) await this.readOnce(1);
   }
 
   /** Reads until it is idle twice. */
@@ -99,6 +107,9 @@ class Harness {
     return this.records.map((record) => Buffer.from(record.value ?? []).toString("latin1"));
   }
 }
+
+const lines = (name: string, count: number): string =>
+  Array.from({ length: count }, (_, i) => `${name}${i}\n`).join("");
 
 const path = (name: string): string => join(folder, name);
 
@@ -174,7 +185,7 @@ describe("taildir", () => {
     await writeFile(path("a.log"), Array.from({ length: 250 }, (_, i) => `line ${i}\n`).join(""));
     const harness = await started();
     await harness.readOnce();
-    const uncommitted = await harness.source.read(100, AbortSignal.timeout(1000));
+    const uncommitted = await harness.source.read(100);
     expect(uncommitted.records.length).toBeGreaterThan(0);
     await harness.restart();
     expect(await harness.drain()).toEqual(Array.from({ length: 250 }, (_, i) => `line ${i}`));
@@ -229,6 +240,21 @@ describe("taildir", () => {
       expect(await harness.until(4)).toEqual(["1", "2", "3", "4"]);
     });
 
+    it("reads parts that were rotated away while nobody looked oldest first, also those not begun", async () => {
+      await writeFile(path("app.log"), lines("a", 150));
+      const harness = await started({ paths: [path("app.log")] });
+      await harness.readOnce();
+      await rename(path("app.log"), path("app.log.1"));
+      await writeFile(path("app.log"), lines("b", 150));
+      // seen, but not begun: the older part has lines left
+      await harness.untilSeen(2);
+      await rename(path("app.log"), path("app.log.2"));
+      await writeFile(path("app.log"), lines("c", 150));
+      await harness.restart();
+      const expected = ["a", "b", "c"].flatMap((name) => lines(name, 150).trimEnd().split("\n"));
+      expect(await harness.until(450)).toEqual(expected);
+    });
+
     it("reads a truncated file from its start, also when it has grown beyond the old position", async () => {
       await writeFile(path("a.log"), "1\n2\n");
       const harness = await started();
@@ -254,6 +280,16 @@ describe("taildir", () => {
       await harness.restart();
       expect(await harness.until(2)).toEqual(["old content", "new content, longer than the old"]);
     });
+  });
+
+  it("lets no busy file starve another", async () => {
+    await writeFile(path("a.log"), lines("a", 1000));
+    await writeFile(path("b.log"), "b\n");
+    const harness = await started();
+    await harness.readOnce();
+    await harness.readOnce();
+    expect(harness.lines).toContain("b");
+    expect(harness.lines).toContain("a0");
   });
 
   it("takes up files that appear later and starts at the end only with skipToEnd, once", async () => {

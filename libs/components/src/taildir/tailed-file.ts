@@ -34,6 +34,8 @@ export class TailedFile {
   path: string;
   readonly streamId: string;
   readonly group: string;
+  /** Number in the order of first sight. */
+  readonly born: number;
   readonly device: number;
   readonly inode: number;
   /** True: its name is gone or means another file; it is read to its end and forgotten. */
@@ -50,9 +52,10 @@ export class TailedFile {
   #sizeSeen = -1;
   #modifiedSeen = -1;
 
-  constructor(path: string, group: string, position: FilePosition, nowMs: number) {
+  constructor(path: string, position: FilePosition, nowMs: number) {
     this.path = path;
-    this.group = group;
+    this.group = position.group;
+    this.born = position.born;
     this.streamId = position.path;
     this.device = position.device;
     this.inode = position.inode;
@@ -76,6 +79,8 @@ export class TailedFile {
   get position(): FilePosition {
     return {
       path: this.streamId,
+      group: this.group,
+      born: this.born,
       device: this.device,
       inode: this.inode,
       generation: this.#generation,
