@@ -5,7 +5,7 @@
  *
  * Order is everything: a mark is written only after the fsyncs it speaks of, a journal file goes only after its mark.
  */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Clock, type Disk, errorCode, replaceFile } from "@millrace/runtime";
 import {
   formatOffsetCheckpoint,
@@ -74,7 +74,12 @@ export class Checkpointer {
     for (const log of logs) {
       if (log.hasNewNames) {
         log.hasNewNames = false;
-        await guard.run(() => disk.syncDirectory(log.directory));
+        await guard.sync(() =>
+          unlessGone(
+            () => log.isDeleted,
+            () => disk.syncDirectory(log.directory),
+          ),
+        );
       }
       await log.saveEpochs();
     }
@@ -107,7 +112,12 @@ export class Checkpointer {
       segment.isDirty = false;
       const paths = [segment.path];
       if (segment.isClosed && !segment.areIndexesSynced) {
-        await this.#host.guard.run(() => segment.flushIndexes(true));
+        await this.#host.guard.run(() =>
+          unlessGone(
+            () => log.isDeleted,
+            () => segment.flushIndexes(true),
+          ),
+        );
         segment.areIndexesSynced = true;
         paths.push(segment.index.file.path, segment.timeIndex.file.path);
       }
@@ -115,21 +125,17 @@ export class Checkpointer {
         synced++;
         if (!this.#host.skipsFsync) await this.#sync(log, segment, path);
       }
-      if (paths.length > 1)
-        await this.#host.guard.run(() => this.#host.disk.syncDirectory(dirname(segment.path)));
+      if (paths.length > 1) log.hasNewNames = true;
     });
     return synced;
   }
 
   async #sync(log: PartitionLog, segment: Segment, path: string): Promise<void> {
-    await this.#host.guard.sync(async () => {
-      try {
-        await this.#host.files.use(path, (file) => file.dataSync());
-      } catch (error) {
-        // Retention or a truncation removed the file meanwhile; nothing of it counts any more.
-        if (errorCode(error) !== "ENOENT" || log.segments.includes(segment)) throw error;
-      }
-    });
+    // Retention, a truncation or a deletion may remove the file meanwhile; nothing of it counts any more.
+    const isGone = (): boolean => !log.segments.includes(segment);
+    await this.#host.guard.sync(() =>
+      unlessGone(isGone, () => this.#host.files.use(path, (file) => file.dataSync())),
+    );
   }
 
   /** Kafka's checkpoint files in `topics/` (kafka.md §3.1): for Kafka's tools, not read back. */
@@ -149,6 +155,15 @@ export class Checkpointer {
     await write("recovery-point-offset-checkpoint", (log) => writtenOffsetOf(log));
     await write("log-start-offset-checkpoint", (log) => log.startOffset);
     await write("replication-offset-checkpoint", (log) => log.durableOffset);
+  }
+}
+
+/** Work on files that may be removed meanwhile: their absence is no failure then. */
+async function unlessGone(isGone: () => boolean, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT" || !isGone()) throw error;
   }
 }
 

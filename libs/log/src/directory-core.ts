@@ -12,7 +12,7 @@ import { entryBytes, entryKind, type JournalEntry } from "./journal-format.ts";
 import { JournalFiles } from "./journal-files.ts";
 import type { JournalScan } from "./journal-scan.ts";
 import { type JournalHost, type JournalItem, JournalWriter } from "./journal-writer.ts";
-import { lazyCommitDelayMs } from "./limits.ts";
+import { lazyCommitDelayMs, stateShareMax } from "./limits.ts";
 import type { LogContext } from "./log-context.ts";
 import { OpenFiles } from "./open-files.ts";
 import type { PartitionLog } from "./partition-log.ts";
@@ -123,6 +123,14 @@ export class DirectoryCore implements LogContext, JournalHost {
     this.#isStarted = true;
   }
 
+  /** Gives files back without finishing anything: the open failed, or the close has. */
+  async abandon(): Promise<void> {
+    this.isClosed = true;
+    await this.segmentWriter.close();
+    await this.#journal?.close();
+    await this.files.closeAll();
+  }
+
   addLog(log: PartitionLog): void {
     this.#logs.set(log.number, log);
   }
@@ -155,7 +163,7 @@ export class DirectoryCore implements LogContext, JournalHost {
 
   /** State changes of the library itself, durable on return. */
   async submitState(state: readonly StateChange[]): Promise<void> {
-    this.state.check(state, this.fileBytes);
+    this.state.check(state, Math.floor(this.fileBytes * stateShareMax));
     this.state.apply(state);
     await this.submit({ kind: entryKind.append, appends: [], state });
   }

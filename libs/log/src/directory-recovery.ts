@@ -45,7 +45,7 @@ export async function recoverDirectory(
 ): Promise<Recovered> {
   const { disk, files } = context;
   const journalPath = join(path, "journal");
-  await removeTemporaries(context, [journalPath, join(path, "topics")]);
+  await removeTemporaries(context, [path, journalPath, join(path, "topics")]);
   const checkpoint = await readCheckpoint(disk, journalPath);
   const firstBases = new Map([...checkpoint.marks].map(([number, mark]) => [number, mark.firstSegmentBase]));
   let replayedEntries = 0;

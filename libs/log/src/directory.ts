@@ -73,8 +73,7 @@ export async function openDataDirectory(options: DirectoryOptions): Promise<Data
       if (meta.clusterId !== null) await directory.writeKafkaMeta();
       return directory;
     } catch (error) {
-      core.isClosed = true;
-      await core.files.closeAll().catch(() => {});
+      await core.abandon();
       throw error;
     }
   } catch (error) {
@@ -297,10 +296,7 @@ class MillraceDirectory implements DataDirectory {
       await this.#retention.close();
       if (core.diskGuard.failure === undefined) await this.#closeCleanly();
     } finally {
-      core.isClosed = true;
-      await core.segmentWriter.close();
-      await core.journal.close();
-      await core.files.closeAll();
+      await core.abandon();
       this.#lock?.release();
     }
   }

@@ -9,6 +9,18 @@ import { diskFullResumeBytes, diskFullRetryMs } from "./limits.ts";
 
 const fullCodes: ReadonlySet<string | undefined> = new Set(["ENOSPC", "EDQUOT"]);
 
+/** Runs an fsync: whatever fails, a full disk too, is STORAGE_FAILED and never retried. */
+export async function syncOnce(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new AppError("STORAGE_FAILED", `an fsync failed (${text}): check the disk, then restart`, {
+      cause: error,
+    });
+  }
+}
+
 /** Knows whether the disk is full or failed. */
 export class DiskGuard {
   readonly #disk: Disk;

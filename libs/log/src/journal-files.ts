@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import { invariant } from "@millrace/base";
 import type { Disk, DiskFile } from "@millrace/runtime";
+import { syncOnce } from "./disk-guard.ts";
 import { journalFilesMax } from "./limits.ts";
 
 const suffix = ".journal";
@@ -70,9 +71,16 @@ export class JournalFiles {
     const reused = this.#spare.shift();
     const generation = reused ?? (this.#used.at(-1) ?? 0) + 1;
     this.#used.push(generation);
-    const file = await this.#disk.open(journalFilePath(this.#path, generation), "create");
-    if (reused === undefined) await this.#disk.syncDirectory(this.#path);
-    return { generation, file, allocatedBytes: await file.size(), isReused: reused !== undefined };
+    try {
+      const file = await this.#disk.open(journalFilePath(this.#path, generation), "create");
+      if (reused === undefined) await syncOnce(() => this.#disk.syncDirectory(this.#path));
+      return { generation, file, allocatedBytes: await file.size(), isReused: reused !== undefined };
+    } catch (error) {
+      // A full disk: the caller comes again.
+      this.#used.pop();
+      if (reused !== undefined) this.#spare.unshift(reused);
+      throw error;
+    }
   }
 
   /** The directory is offline: whoever waits for a file learns it. */
@@ -89,7 +97,7 @@ export class JournalFiles {
       invariant(number > old, "spare files are numbered upwards");
       this.#isRenaming = true;
       await this.#disk.rename(journalFilePath(this.#path, old), journalFilePath(this.#path, number));
-      await this.#disk.syncDirectory(this.#path);
+      await syncOnce(() => this.#disk.syncDirectory(this.#path));
       this.#used.shift();
       this.#spare.push(number);
       this.#isRenaming = false;

@@ -18,7 +18,7 @@ import {
   journalHeaderBytes,
   type JournalEntry,
 } from "./journal-format.ts";
-import type { JournalFiles } from "./journal-files.ts";
+import type { JournalFiles, NextFile } from "./journal-files.ts";
 import { inlinePayloadBytesMax, journalExtendBytes, journalGroupBytesMax } from "./limits.ts";
 import type { StateTable } from "./state-table.ts";
 import type { TailBatch } from "./tail.ts";
@@ -67,7 +67,6 @@ interface CurrentFile {
   readonly file: DiskFile;
   position: number;
   allocatedBytes: number;
-  hasUnsynced: boolean;
   /** Position after header and state snapshot. */
   openingEnd: number;
 }
@@ -276,15 +275,14 @@ export class JournalWriter {
     await this.#host.whenRoom(() => current.file.write(chunks, current.position));
     current.position = end;
     current.allocatedBytes = allocatedBytes;
-    current.hasUnsynced = true;
   }
 
   async #sync(): Promise<void> {
-    const current = this.#current;
-    if (current === undefined || !current.hasUnsynced) return;
-    if (!this.#host.skipsFsync) await current.file.dataSync();
-    current.hasUnsynced = false;
-    this.#syncedThrough = this.#nextEntry - 1;
+    // What is written while the disk works is not covered.
+    const through = this.#nextEntry - 1;
+    if (this.#current === undefined || this.#syncedThrough >= through) return;
+    if (!this.#host.skipsFsync) await this.#current.file.dataSync();
+    this.#syncedThrough = Math.max(this.#syncedThrough, through);
   }
 
   /** The bytes of the items as few chunks: heads and small batches side by side, large batches by reference. */
@@ -316,6 +314,15 @@ export class JournalWriter {
     return chunks;
   }
 
+  async #nextFile(): Promise<NextFile> {
+    let next: NextFile | undefined;
+    await this.#host.whenRoom(async () => {
+      next = await this.#files.next();
+    });
+    invariant(next !== undefined, "a file was opened");
+    return next;
+  }
+
   /** Ends the current file and opens the next with header and state snapshot. */
   async #beginFile(): Promise<void> {
     const old = this.#current;
@@ -325,7 +332,7 @@ export class JournalWriter {
       this.#current = undefined;
       await old.file.close();
     }
-    const { generation, file, allocatedBytes, isReused } = await this.#files.next();
+    const { generation, file, allocatedBytes, isReused } = await this.#nextFile();
     const entry: JournalEntry = { kind: entryKind.state, state: this.#state.snapshot() };
     const bytes = entryBytes(entry);
     const opening = Buffer.alloc(journalHeaderBytes + bytes);
@@ -339,7 +346,6 @@ export class JournalWriter {
       file,
       position: 0,
       allocatedBytes,
-      hasUnsynced: false,
       openingEnd,
     };
     await this.#writeAt(current, [opening], openingEnd);

@@ -1,6 +1,6 @@
 /** Creating and removing logs: durable steps in an order that any crash leaves finishable (J1). */
 import { join } from "node:path";
-import { checkTopicName, invariant } from "@millrace/base";
+import { checkName, checkTopicName, invariant } from "@millrace/base";
 import type { DirectoryCore } from "./directory-core.ts";
 import {
   createLogFolder,
@@ -17,6 +17,7 @@ import type { LogConfig, LogId } from "./types.ts";
 /** Folder first, then the registration: a crash in between leaves an empty folder that recovery removes. */
 export async function createLog(core: DirectoryCore, id: LogId, config: LogConfig): Promise<PartitionLog> {
   if (id.kind === "topic") checkTopicName(id.topicName);
+  else checkName("channel", id.channelId);
   const folder = join(core.path, logFolder(id));
   const { strayPath } = await core.guard(() => createLogFolder(core.disk, core.path, id));
   if (strayPath !== undefined) core.emit({ kind: "strayDirectory", path: strayPath });
@@ -39,6 +40,10 @@ export async function deleteLog(core: DirectoryCore, log: PartitionLog): Promise
   await core.drainSegments();
   await core.submitState([registrationChange({ number, id, config, isDeleted: true })]);
   core.removeLog(log);
+  log.isDeleted = true;
+  // Readers under way see that their segment is none any more.
+  log.segments = [];
+  await log.saveEpochs();
   await core.guard(async () => {
     await core.files.forgetBelow(log.directory);
     await core.disk.removeTree(await setAside(core.disk, log.directory, deletedSuffix));

@@ -6,6 +6,7 @@
  * A fault below `provenEnd` is corruption: quarantined with its offsets, never cut. A fault at or above it is a torn
  * write nobody was told about: the log is cut there. What is kept is fsynced by the checkpoint that ends the open.
  */
+import { join } from "node:path";
 import { batchHeaderBytes, readBatchHeader } from "@millrace/record";
 import { findNextBatch, readFully, type ReadableFile, walkBatches } from "./batch-walk.ts";
 import type { LogMark } from "./checkpoints.ts";
@@ -34,6 +35,7 @@ export interface LoadResult {
 /** Loads segments, epochs and producers; afterwards the log serves. */
 export async function loadLog(log: PartitionLog, input: LoadInput): Promise<LoadResult> {
   const { disk, files } = log.context;
+  await removeLeftovers(log);
   const bases = await listSegmentBases(disk, log.directory);
   for (const base of bases.filter((each) => each < input.mark.firstSegmentBase)) {
     await removeSegmentFiles(disk, files, log.directory, base);
@@ -55,6 +57,17 @@ export async function loadLog(log: PartitionLog, input: LoadInput): Promise<Load
     await applyHeaders(log, 0, log.segments.length, addEpoch(log));
   await removeStraySnapshots(log);
   return { torn: load.torn, obsoleteKeys };
+}
+
+/** Unfinished replacements, and indexes whose segment is gone (a removal cut off in the middle). */
+async function removeLeftovers(log: PartitionLog): Promise<void> {
+  const { disk } = log.context;
+  const names = await disk.list(log.directory);
+  for (const name of names) {
+    const isOrphan =
+      /^\d{20}\.(index|timeindex|txnindex)$/.test(name) && !names.includes(`${name.slice(0, 20)}.log`);
+    if (isOrphan || name.endsWith(".tmp")) await disk.removeFile(join(log.directory, name));
+  }
 }
 
 function addEpoch(log: PartitionLog): (header: { leaderEpoch: number; baseOffset: number }) => void {

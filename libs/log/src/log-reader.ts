@@ -4,10 +4,11 @@
  * What comes from a file is checked (checksum, dense offsets) before it is served. A fault in a file is a stretch of
  * flushed data gone bad: it is quarantined and its readers get RECORD_LOST_ON_DISK (J4); they may go on behind it.
  */
-import { AppError } from "@millrace/base";
+import { AppError, InvariantError } from "@millrace/base";
 import { batchSizeAt, decodeBatch, iterateBatches, readBatchHeader } from "@millrace/record";
 import { checkBatch, findNextBatch, readFully, type ReadableFile } from "./batch-walk.ts";
 import { readHintsMax } from "./limits.ts";
+import { errorCode } from "@millrace/runtime";
 import type { PartitionLog } from "./partition-log.ts";
 import { lostError } from "./quarantine.ts";
 import type { Segment } from "./segment.ts";
@@ -27,7 +28,10 @@ export async function readLog(
   for (;;) {
     log.context.checkUsable();
     if (log.failure !== undefined) throw log.failure;
-    if (log.changing !== undefined) await log.changing;
+    if (log.changing !== undefined) {
+      await log.changing;
+      continue;
+    }
     if (!(offset >= log.startOffset && offset <= log.endOffset)) {
       throw new AppError(
         "OFFSET_OUT_OF_RANGE",
@@ -80,16 +84,24 @@ async function readSegment(
   if (lost !== undefined) throw lostError(log.label, lost);
   const segment = segmentOf(log, offset);
   if (segment === undefined) return undefined;
-  const hint = takeHint(log, offset);
-  const start = hint ?? (await log.context.guard(() => segment.index.lookup(offset - segment.baseOffset)));
   const isSame = (): boolean => log.segments.includes(segment);
-  if (!isSame()) return undefined;
   const scan: Scan = { log, segment, offset, bytesMax, limit, isSame };
-  const run = (from: number): Promise<ScanResult> =>
-    log.context.guard(() => log.context.files.use(segment.path, (file) => scanFrom(file, scan, from)));
-  let result = await run(start);
-  if (result === "indexUseless") result = await run(0);
-  return result === "indexUseless" ? undefined : result;
+  const hint = takeHint(log, offset);
+  return log.context.guard(async () => {
+    try {
+      const start = hint ?? (await segment.index.lookup(offset - segment.baseOffset));
+      if (!isSame()) return undefined;
+      const run = (from: number): Promise<ScanResult> =>
+        log.context.files.use(segment.path, (file) => scanFrom(file, scan, from));
+      let result = await run(start);
+      if (result === "indexUseless") result = await run(0);
+      return result === "indexUseless" ? undefined : result;
+    } catch (error) {
+      // The files of a segment that was removed under the read may be gone; anything else is the disk's failure.
+      if (errorCode(error) !== "ENOENT" || isSame()) throw error;
+      return undefined;
+    }
+  });
 }
 
 interface Scan {
@@ -216,6 +228,11 @@ async function quarantineFault(
   });
   const toOffset = next?.baseOffset ?? segmentEnd;
   const resumePosition = next?.position ?? endPosition;
+  if (toOffset <= fromOffset) {
+    const text = `${log.label} has no batch at offset ${scan.offset}, segment ${segment.baseOffset} ends at ${segment.writtenOffset}`;
+    log.fail(new InvariantError(text));
+    return;
+  }
   log.quarantine.add({ fromOffset, toOffset, segmentBase: segment.baseOffset, position, resumePosition });
   const where = `${segment.path} byte ${position}: ${fault}`;
   log.context.emit({ kind: "corruptionQuarantined", log: log.label, fromOffset, toOffset, where });
@@ -243,6 +260,8 @@ export async function findOffsetForTime(
   const relative = await segment.timeIndex.lookup(timestampMs);
   let offset = Math.max(log.startOffset, segment.baseOffset + relative);
   for (;;) {
+    const lost = log.quarantine.find(offset);
+    if (lost !== undefined) offset = lost.toOffset;
     const chunks = await readLog(log, offset, timeScanBytes, "durable");
     if (chunks.length === 0) return undefined;
     for (const chunk of chunks) {

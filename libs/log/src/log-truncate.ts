@@ -6,6 +6,7 @@
  */
 import { AppError, invariant } from "@millrace/base";
 import { type ReadableFile, readFully, type WalkEnd } from "./batch-walk.ts";
+import { readUint64 } from "./bytes.ts";
 import { entryKind } from "./journal-format.ts";
 import { removeSegmentFiles } from "./log-files.ts";
 import { removeStraySnapshots, restoreProducers } from "./log-producers.ts";
@@ -82,7 +83,7 @@ async function placeOf(
   const from = relative < 0 ? 0 : await segment.index.lookup(relative);
   let place: { position: number; offset: number } | undefined;
   const walk = async (file: ReadableFile): Promise<WalkEnd> => {
-    const firstOffset = from === 0 ? segment.baseOffset : (await readFully(file, 8, from)).readUIntBE(2, 6);
+    const firstOffset = from === 0 ? segment.baseOffset : readUint64(await readFully(file, 8, from), 0);
     const range = { from, firstOffset, to: segment.writtenBytes };
     return walkStored(log, segment, file, range, (header, position) => {
       if (header.nextOffset <= offset) return true;

@@ -65,6 +65,8 @@ export class PartitionLog implements Log {
   failure: Error | undefined;
   /** Truncation or deletion under way: appends are refused, reads wait. */
   changing: Promise<void> | undefined;
+  /** Its files are gone or going. */
+  isDeleted = false;
   areEpochsDirty = false;
   hasNewNames = false;
   readHints: ReadHint[] = [];
@@ -213,7 +215,7 @@ export class PartitionLog implements Log {
   /** Writes `leader-epoch-checkpoint` if it has changed; one write after another. */
   saveEpochs(): Promise<void> {
     this.#savingEpochs = this.#savingEpochs.then(async () => {
-      if (!this.areEpochsDirty) return;
+      if (!this.areEpochsDirty || this.isDeleted) return;
       this.areEpochsDirty = false;
       await this.context.guard(() => writeEpochHistory(this.context.disk, this.directory, this.epochs));
     });

@@ -76,7 +76,7 @@ export class Segment {
   shouldRoll(batch: SegmentBatch, config: LogConfig, nowMs: number): boolean {
     if (batch.lastOffset - this.baseOffset > int32Max) return true;
     if (this.sizeBytes === 0) return false;
-    if (this.sizeBytes > config.segmentBytes - batch.sizeBytes) return true;
+    if (this.sizeBytes > Math.min(config.segmentBytes, int32Max) - batch.sizeBytes) return true;
     const agedMs =
       this.firstTimestampMs >= 0 ? batch.maxTimestampMs - this.firstTimestampMs : nowMs - this.createdMs;
     if (agedMs > config.segmentMs) return true;
