@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { type Disk, type DiskFile, readWholeFile } from "@millrace/runtime";
 import { decodeBatch } from "../batch-codec.ts";
-import { type LogPosition, type LoggedBatch, logStart } from "../types.ts";
+import { type LoggedBatch, type LogPosition, logStart } from "../types.ts";
 import {
   corrupt,
   decodeHeader,
