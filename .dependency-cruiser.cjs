@@ -12,8 +12,9 @@ const { arrows, pure, owners } = require("./scripts/layers.json");
 
 const pathOf = (library) => (pure.includes(library) ? `libs/core/${library}` : `libs/${library}`);
 
-/** Where tests and their helpers live: they may import the testkit and reach over layers. */
-const tests = "(\\.test\\.ts$|^test/|^examples/|^libs/testkit/)";
+/** Tests beside the code, and their helpers in folders named `testing`: they may use the testkit and reach over layers. */
+const besideCode = "(\\.test\\.ts$|/testing/)";
+const tests = `(${besideCode}|^test/|^examples/|^libs/testkit/)`;
 const sources = "^(libs|services|cli)/";
 
 function reach(library, seen = new Set()) {
@@ -31,7 +32,7 @@ const layerRules = Object.keys(arrows).map((library) => {
     name: `layer-${library}`,
     comment: `${pathOf(library)} may import only ${[...reach(library)].join(", ") || "nothing"} (design §10)`,
     severity: "error",
-    from: { path: `^${pathOf(library)}/`, pathNot: "\\.test\\.ts$" },
+    from: { path: `^${pathOf(library)}/`, pathNot: besideCode },
     to: { path: sources, pathNot: `^(${allowed.join("|")})` },
   };
 });
@@ -40,7 +41,7 @@ const ownerRules = Object.entries(owners).map(([name, places]) => ({
   name: `owner-${name.replaceAll(/[^a-z0-9]+/g, "-").replace(/^-/, "")}`,
   comment: `${name} is owned by ${places.join(" and ")}: use what they export`,
   severity: "error",
-  from: { path: `${sources}|^examples/`, pathNot: `^(${places.join("|")})/|\\.test\\.ts$` },
+  from: { path: `${sources}|^examples/`, pathNot: `^(${places.join("|")})/|${besideCode}` },
   to: { path: `(^|node_modules/)${name}(/|$)` },
 }));
 
@@ -58,7 +59,7 @@ const houseRules = [
     name: "core-is-pure",
     comment: "libs/core imports no npm package and no Node module: it runs in the simulator",
     severity: "error",
-    from: { path: "^libs/core/", pathNot: "\\.test\\.ts$" },
+    from: { path: "^libs/core/", pathNot: besideCode },
     to: { dependencyTypesNot: ["local", "localmodule", "aliased", "aliased-workspace"], pathNot: "^libs/core/" },
   },
   {
@@ -98,7 +99,7 @@ const houseRules = [
     name: "cli-imports-services-dynamically",
     comment: "`millrace topic list` must not pay for loading a service: import() it",
     severity: "error",
-    from: { path: "^cli/", pathNot: "\\.test\\.ts$" },
+    from: { path: "^cli/", pathNot: besideCode },
     to: { path: "^services/", dynamic: false, dependencyTypesNot: ["type-only"] },
   },
   {
@@ -112,7 +113,7 @@ const houseRules = [
     name: "neighbouring-technologies",
     comment: "What two technologies share lives in libs/flow",
     severity: "error",
-    from: { path: "^libs/components/src/([^/]+)/", pathNot: "\\.test\\.ts$" },
+    from: { path: "^libs/components/src/([^/]+)/", pathNot: besideCode },
     to: { path: "^libs/components/src/[^/]+/", pathNot: "^libs/components/src/$1/" },
   },
   {
@@ -120,7 +121,7 @@ const houseRules = [
     comment: "Code that ships never imports a test",
     severity: "error",
     from: { pathNot: tests },
-    to: { path: "(\\.test\\.ts$|^test/)" },
+    to: { path: `${besideCode}|^test/` },
   },
   {
     name: "resolvable",

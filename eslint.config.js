@@ -3,7 +3,13 @@ import { builtinModules } from "node:module";
 import { defineConfig } from "eslint/config";
 import tseslint from "typescript-eslint";
 
-const tests = ["**/*.test.ts", "test/**/*.ts", "libs/testkit/**/*.ts", "examples/**/*.ts"];
+const tests = [
+  "**/*.test.ts",
+  "**/testing/**/*.ts",
+  "test/**/*.ts",
+  "libs/testkit/**/*.ts",
+  "examples/**/*.ts",
+];
 
 /** libs/core is pure: a function of its inputs, so that the simulator can replay it. Its tests may do anything. */
 const pureGlobals = [
@@ -75,7 +81,7 @@ export default defineConfig(
   },
   {
     files: ["libs/core/**/*.ts"],
-    ignores: ["**/*.test.ts"],
+    ignores: ["**/*.test.ts", "**/testing/**"],
     rules: {
       "no-restricted-globals": [
         "error",

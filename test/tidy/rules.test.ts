@@ -79,6 +79,7 @@ const planted: readonly { path: string; code: string; rule: string }[] = [
       rule: "neighbouring-technologies",
     },
     { path: "libs/log/src/planted-test.ts", module: "./inside.test.ts", rule: "no-test-imports" },
+    { path: "libs/log/src/planted-testing.ts", module: "./testing/allowed.ts", rule: "no-test-imports" },
     { path: "libs/log/src/planted-deep.ts", module: "@millrace/record/src/inside.ts", rule: "resolvable" },
     { path: "libs/log/src/planted-nowhere.ts", module: "@millrace/nowhere", rule: "resolvable" },
     { path: "libs/log/src/planted-cycle.ts", module: "./planted-cycle.ts", rule: "no-cycles" },
@@ -98,6 +99,7 @@ const allowed: readonly { path: string; code: string }[] = [
   },
   { path: "services/agent/src/allowed-subpath.ts", code: 'export { thing } from "@millrace/proto/common";' },
   { path: "libs/log/src/allowed.test.ts", code: 'export { thing } from "@millrace/testkit";' },
+  { path: "libs/log/src/testing/allowed.ts", code: 'export { thing } from "@millrace/testkit";' },
   { path: "libs/core/base/src/allowed.test.ts", code: 'import "node:fs";' },
   {
     path: "cli/src/allowed-dynamic.ts",
