@@ -5,6 +5,7 @@
  */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { Prng } from "@millrace/base";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { describeEnvironment, environmentLine, makeDataFolder } from "../support/environment.ts";
 import { until } from "../support/processes.ts";
@@ -59,11 +60,14 @@ async function run(options: {
   const perKill = Math.ceil(perFile / kills);
   let killsWithWorkInFlight = 0;
   let recognisedRetries = 0;
+  const prng = new Prng(7);
   const written = (): number => files.reduce((sum, file) => sum + file.lines.length, 0);
   for (let kill = 0; kill < kills; kill++) {
     const victim = running.processes[victims[kill % victims.length] as ProcessName];
     for (let step = 0; step < 4; step++) {
       for (const file of files) file.write(Math.min(Math.ceil(perKill / 4), perFile - file.lines.length));
+      // not aligned with anything: the kill comes while lines are read, sent, stored or published
+      await new Promise((resolve) => setTimeout(resolve, prng.nextInt(0, 250)));
       if (step === 2) {
         if ((await countPublished(running.published)) < written()) killsWithWorkInFlight++;
         recognisedRetries += await running.metric("storage", "millrace_storage_duplicate_batches_total");
