@@ -306,12 +306,8 @@ describe("topics and positions", () => {
     await consumer.assign([{ topic: "t", partition: 0, from: "start" }]);
     const batch = await consumer.next();
     const position = consumer.position(batch!.topicId, 0)!;
-    expect(position).toEqual({
-      topicId: batch!.topicId,
-      partition: 0,
-      leaderEpoch: expect.any(Number),
-      offset: 1,
-    });
+    expect(position).toMatchObject({ topicId: batch!.topicId, partition: 0, offset: 1 });
+    expect(position.leaderEpoch).toBeGreaterThanOrEqual(0);
 
     const running = failureOf(consumer.next(AbortSignal.timeout(15_000)));
     await client.admin.deleteTopic("t");

@@ -116,17 +116,19 @@ export class Client {
       newIdentity: () => initProducer(this.#metadataClient, this.clusterId, "", []),
     });
     this.#producers.add(producer);
+    producer.signal.addEventListener("abort", () => this.#producers.delete(producer), { once: true });
     return producer;
   }
 
   /** A consumer; `assign` it partitions. */
   consumer(options: ConsumerOptions = {}): Consumer {
     const creditBytes = options.creditBytes ?? consumerCreditBytesDefault;
-    const consumer = new Consumer(options, {
+    const consumer: Consumer = new Consumer(options, {
       cache: this.metadata,
       leaders: this.#leaders,
       clock: this.#clock,
       openStream: (address) => new FetchStream(this.#connections.to(address), this.#handshake, creditBytes),
+      onClosed: () => this.#consumers.delete(consumer),
     });
     this.#consumers.add(consumer);
     return consumer;

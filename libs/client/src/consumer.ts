@@ -74,6 +74,7 @@ export interface ConsumerParts {
   readonly clock: Clock;
   /** Opens a fetch stream of this consumer. */
   readonly openStream: (address: string) => FetchStream;
+  readonly onClosed: () => void;
 }
 
 type Arrival =
@@ -178,6 +179,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#arrivals.length = 0;
     this.#open = undefined;
     this.#wake?.();
+    this.#parts.onClosed();
   }
 
   #takeNow(): ConsumerBatch | undefined {

@@ -42,11 +42,12 @@ export class MetadataFollower {
     const { clock, metadata, onState } = this.#options;
     const backoff = new Backoff({ firstMs: retryFirstMs, capMs: retryCapMs });
     const { signal } = this.#closing;
-    while (!signal.aborted) {
+    const isOver = (): boolean => signal.aborted;
+    while (!isOver()) {
       try {
         await this.#watch(() => backoff.reset());
       } catch (thrown) {
-        if (signal.aborted) return;
+        if (isOver()) return;
         onState?.(AppError.from(thrown));
       }
       metadata.rotate();

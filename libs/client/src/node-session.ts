@@ -188,7 +188,8 @@ export class NodeSession {
   async #register(): Promise<void> {
     const backoff = new Backoff({ firstMs: retryFirstMs * 5, capMs: retryCapMs });
     const request = this.#registrationRequest();
-    while (!this.#closing.signal.aborted) {
+    const isOver = (): boolean => this.#closing.signal.aborted;
+    while (!isOver()) {
       try {
         const answer = await this.#metadata.call(ControllerServiceService.registerNode, request, {
           signal: this.#closing.signal,
@@ -203,7 +204,7 @@ export class NodeSession {
         break;
       } catch (thrown) {
         const error = AppError.from(thrown);
-        if (this.#closing.signal.aborted) return;
+        if (isOver()) return;
         const isFatal = error.retry === "never" && error.reason !== "INTERNAL";
         this.#options.onFailure?.(error, isFatal);
         if (isFatal) {

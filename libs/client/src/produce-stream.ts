@@ -9,7 +9,7 @@ import { AppError } from "@millrace/base";
 import type { Handshake } from "@millrace/proto/common";
 import {
   ProduceBatch,
-  ProduceRequest,
+  type ProduceRequest,
   type ProduceResponse,
   type ProduceResult,
   StorageServiceService,

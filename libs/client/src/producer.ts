@@ -99,6 +99,11 @@ export class Producer {
     this.#memory = new BatchMemory(this.#options.batchBytes, this.#options.bufferBytes);
   }
 
+  /** Aborted when the producer is closed. */
+  get signal(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   /** Bytes of records accepted and not acknowledged. */
   get bufferedBytes(): number {
     return this.#budget.usedBytes;
@@ -150,7 +155,7 @@ export class Producer {
 
   /** Sends what has gathered and resolves when everything accepted so far is acknowledged or failed. */
   async flush(): Promise<void> {
-    await Promise.all([...this.#topics.values()].map((topic) => topic.draining));
+    await Promise.all([...this.#topics.values()].flatMap((topic) => topic.draining ?? []));
     const unsettled = [...this.#unsettled];
     for (const topic of this.#topics.values()) {
       for (const accumulator of topic.accumulators.values()) accumulator.flush();

@@ -81,6 +81,8 @@ export interface StorageService {
   readonly failed: Promise<AppError>;
   /** Retention does not remove offsets at or above `offset` (rule S2); Infinity lifts it. False: not hosted here. */
   holdRetention(topicId: string, partition: number, offset: number): boolean;
+  /** Applies retention now; it also runs by itself. */
+  applyRetention(): Promise<void>;
   /** How the hosted partitions stand, all at one moment (rule S1). */
   partitions(): PartitionStatus[];
   /** Drains and stops; returns what did not stop well. */
@@ -106,7 +108,7 @@ class StorageNode {
   readonly #clock: Clock;
   readonly #shutdown: Shutdown;
   readonly #failed = Promise.withResolvers<AppError>();
-  readonly #stopping = Promise.withResolvers<void>();
+  readonly #stopping: PromiseWithResolvers<void> = Promise.withResolvers();
   #isRegistered = false;
 
   constructor(options: StorageOptions, clock: Clock, shutdown: Shutdown) {
@@ -171,6 +173,7 @@ class StorageNode {
       telemetry,
       ready,
       failed: this.#failed.promise,
+      applyRetention: () => directory.applyRetention(),
       partitions: () => partitions.status(),
       holdRetention: (topicId, partition, offset) => partitions.holdRetention(topicId, partition, offset),
       stop: async () => {
@@ -276,7 +279,7 @@ class StorageNode {
   ): Promise<void> {
     telemetry.readiness.set("registration", { ready: false, reason: "not registered yet" });
     telemetry.readiness.set("partitions", { ready: false, reason: "the metadata has not arrived yet" });
-    const loaded = Promise.withResolvers<void>();
+    const loaded: PromiseWithResolvers<void> = Promise.withResolvers();
     session.view.onChange(() => {
       floors.noteToken(session.view);
       partitions.update().then(

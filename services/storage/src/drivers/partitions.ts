@@ -7,7 +7,7 @@
  */
 import { AppError } from "@millrace/base";
 import type { MetadataView } from "@millrace/client";
-import type { DataDirectory, Log } from "@millrace/log";
+import type { DataDirectory, Log, LogConfig } from "@millrace/log";
 import type { Listener, Node, Partition, Topic } from "@millrace/proto/metadata";
 import type { Telemetry } from "@millrace/telemetry";
 import {
@@ -212,12 +212,13 @@ export class Partitions {
   }
 
   async #reconcile(): Promise<void> {
-    while (this.#isDirty && !this.#isStopping) {
+    const isOver = (): boolean => this.#isStopping;
+    while (this.#isDirty && !isOver()) {
       this.#isDirty = false;
       if (!this.#options.view.isLoaded) return;
       await this.#deleteGone();
       for (const hosted of [...this.#hosted.values()]) {
-        if (this.#isStopping) return;
+        if (isOver()) return;
         try {
           await this.#bringUp(hosted);
         } catch (thrown) {
@@ -243,28 +244,22 @@ export class Partitions {
 
   /** Opens and configures the log, and starts the epoch this node was told to lead under. */
   async #bringUp(hosted: HostedPartition): Promise<void> {
-    const { directory, view, telemetry } = this.#options;
-    const topic = view.topics.get(hosted.topicId);
+    const topic = this.#options.view.topics.get(hosted.topicId);
     if (topic === undefined) return; // gone meanwhile: the next round deletes it
     const config = toLogConfig(topic.config);
-    if (hosted.log === undefined) {
-      const id = {
-        kind: "topic",
-        topicId: hosted.topicId,
-        topicName: hosted.topicName,
-        partition: hosted.partition,
-      } as const;
-      hosted.log = directory.getLog(id) ?? (await directory.createLog(id, config));
-      telemetry.emit(partitionOpened, {
-        partition: hosted.label,
-        topicId: hosted.topicId,
-        endOffset: hosted.log.endOffset,
-      });
-    }
-    const { log } = hosted;
-    if (log === undefined) return;
+    const log = hosted.log ?? (await this.#openLog(hosted, config));
     log.alterConfig(config);
     await this.#lead(hosted, log);
+  }
+
+  async #openLog(hosted: HostedPartition, config: LogConfig): Promise<Log> {
+    const { directory, telemetry } = this.#options;
+    const { topicId, topicName, partition, label } = hosted;
+    const id = { kind: "topic", topicId, topicName, partition } as const;
+    const log = directory.getLog(id) ?? (await directory.createLog(id, config));
+    hosted.log = log;
+    telemetry.emit(partitionOpened, { partition: label, topicId, endOffset: log.endOffset });
+    return log;
   }
 
   async #lead(hosted: HostedPartition, log: Log): Promise<void> {
@@ -279,9 +274,11 @@ export class Partitions {
       });
       return;
     }
+    // the metadata may move on while the epoch is made durable
+    const isStillWanted = (): boolean =>
+      hosted.isToldToLead && hosted.leaderEpoch === epoch && !this.#isStopping;
     if (epoch > log.leaderEpoch) await log.startEpoch(epoch);
-    // the metadata may have moved on while the epoch was made durable
-    if (!hosted.isToldToLead || hosted.leaderEpoch !== epoch || this.#isStopping) return;
+    if (!isStillWanted()) return;
     hosted.servingEpoch = epoch;
     telemetry.emit(partitionLed, { partition: hosted.label, leaderEpoch: epoch, endOffset: log.endOffset });
   }

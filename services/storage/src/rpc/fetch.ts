@@ -238,13 +238,14 @@ class FetchSession {
       const data = { ...this.#fieldsOf(subscription, offset), error: undefined, data: undefined };
       isWritable = this.#stream.write({ message: { $case: "data", value: data } });
     }
-    let isAwake = false;
-    const cancel = served.log.onDurablePast(offset, () => {
-      isAwake = true;
+    if (served.log.durableOffset > offset) {
+      this.#ready.push(subscription); // it came while the log was read
+      return isWritable;
+    }
+    subscription.cancelWake = served.log.onDurablePast(offset, () => {
       subscription.cancelWake = undefined;
       this.#markReady(subscription);
     });
-    if (!isAwake) subscription.cancelWake = cancel;
     return isWritable;
   }
 
