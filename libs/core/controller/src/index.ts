@@ -45,7 +45,36 @@ export {
   producerEpochMax,
   requestMemoryBatches,
 } from "./limits.ts";
-export type * from "./records.ts";
+export type {
+  Answer,
+  ClusterCreated,
+  ConnectorCreated,
+  ConnectorDeleted,
+  ConnectorRemembered,
+  ControllerElected,
+  FeatureLevelSet,
+  FloorsRaised,
+  LineageSeen,
+  ListenerAddress,
+  MetadataRecord,
+  NodeFenced,
+  NodeRegistered,
+  NodeRemoved,
+  NodeRoleName,
+  NodeStateName,
+  NodeStopping,
+  PartitionChanged,
+  PartitionState,
+  ProducerIdsAllocated,
+  ProducerNamed,
+  ProducerRemoved,
+  RequestAnswered,
+  TaskAssigned,
+  TaskEnded,
+  TopicConfigChanged,
+  TopicCreated,
+  TopicDeleted,
+} from "./records.ts";
 export { snapshotRecords } from "./snapshot.ts";
 export {
   changeTopicConfig,
