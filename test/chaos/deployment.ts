@@ -6,8 +6,11 @@ import { freePorts, MillraceProcess, millrace } from "../support/processes.ts";
 /** Names of the processes. */
 export type ProcessName = "metadata" | "storage" | "connector" | "agent";
 
-/** Extra flags for a process: negative controls. */
-export type ExtraFlags = Partial<Record<ProcessName, readonly string[]>>;
+/** What a run goes without: a negative control. */
+export interface Without {
+  readonly recordIdentity?: boolean;
+  readonly storedPosition?: boolean;
+}
 
 /** Reads one counter or gauge from a process's /metrics; the sum over its labels, 0 when absent. */
 async function readMetric(httpPort: number, name: string): Promise<number> {
@@ -28,7 +31,7 @@ export class Deployment {
   readonly processes: Readonly<Record<ProcessName, MillraceProcess>>;
   readonly #httpPorts: Readonly<Record<ProcessName, number>>;
 
-  private constructor(folder: string, ports: readonly number[], extra: ExtraFlags) {
+  private constructor(folder: string, ports: readonly number[]) {
     const [metadata = 0, storage = 0, agent = 0, ...http] = ports;
     this.folder = folder;
     this.bootstrap = `127.0.0.1:${metadata}`;
@@ -46,7 +49,6 @@ export class Deployment {
           "--http-port",
           String(this.#httpPorts[name]),
           ...flags,
-          ...(extra[name] ?? []),
         ],
       });
     const toCluster = ["--bootstrap-servers", this.bootstrap];
@@ -59,14 +61,10 @@ export class Deployment {
   }
 
   /** Starts everything: a topic `logs` with three partitions, delivered into `published`. */
-  static async start(
-    folder: string,
-    sources: readonly string[],
-    extra: ExtraFlags = {},
-  ): Promise<Deployment> {
-    const deployment = new Deployment(folder, await freePorts(7), extra);
+  static async start(folder: string, sources: readonly string[], without: Without = {}): Promise<Deployment> {
+    const deployment = new Deployment(folder, await freePorts(7));
     await mkdir(deployment.published, { recursive: true });
-    await writeFile(deployment.pipelineFile, pipeline(sources));
+    await writeFile(deployment.pipelineFile, pipeline(sources, without));
     const { metadata, storage, connector, agent } = deployment.processes;
     await metadata.start();
     await storage.start();
@@ -119,7 +117,7 @@ export class Deployment {
   }
 }
 
-function pipeline(sources: readonly string[]): string {
+function pipeline(sources: readonly string[], without: Without): string {
   return `
 agent: {name: edge}
 sources:
@@ -128,10 +126,11 @@ sources:
     paths: ${JSON.stringify(sources)}
     pollInterval: 50
     batchSize: 500
+    unsafeForgetPositions: ${without.storedPosition ?? false}
     channels: [buffer]
 channels:
   buffer: {type: file}
 sinks:
-  topic: {type: millrace, topic: logs, channel: buffer}
+  topic: {type: millrace, topic: logs, channel: buffer, unsafeNoIdentity: ${without.recordIdentity ?? false}}
 `;
 }

@@ -11,7 +11,7 @@ import { describeEnvironment, environmentLine, makeDataFolder } from "../support
 import { until } from "../support/processes.ts";
 import { countPublished, judge, type Verdict } from "../support/published.ts";
 import { RotatingLog } from "../support/rotating-log.ts";
-import { Deployment, type ExtraFlags, type ProcessName } from "./deployment.ts";
+import { Deployment, type ProcessName, type Without } from "./deployment.ts";
 
 const victims: readonly ProcessName[] = ["agent", "storage", "connector", "metadata"];
 
@@ -42,7 +42,7 @@ interface Run {
 async function run(options: {
   readonly lineCount: number;
   readonly rounds: number;
-  readonly extra?: ExtraFlags;
+  readonly without?: Without;
 }): Promise<Run> {
   const logs = join(folder, "logs");
   await mkdir(logs);
@@ -52,7 +52,7 @@ async function run(options: {
   const running = await Deployment.start(
     folder,
     files.map((file) => file.path),
-    options.extra,
+    options.without,
   );
   deployment = running;
   const kills = victims.length * options.rounds;
@@ -98,7 +98,7 @@ async function run(options: {
 it("200k lines, every process killed with -9 in turn: each line once, byte for byte, in order", {
   timeout: 420_000,
 }, async () => {
-  console.info(environmentLine(await describeEnvironment(folder)));
+  process.stdout.write(`${environmentLine(await describeEnvironment(folder))}\n`);
   const result = await run({ lineCount: 200_000, rounds: 3 });
   expect(result.verdict).toEqual({
     publishedCount: result.written,
@@ -111,4 +111,16 @@ it("200k lines, every process killed with -9 in turn: each line once, byte for b
   expect(result.killsWithWorkInFlight).toBeGreaterThanOrEqual(6);
   expect(result.rotations).toBeGreaterThanOrEqual(6);
   expect(result.recognisedRetries).toBeGreaterThan(0);
+});
+
+// Negative controls. Without fsync before the ack: the power-cut sweeps of libs/log and libs/flow.
+it.each([
+  { recordIdentity: true },
+  { storedPosition: true },
+])("without %o the same run doubles lines, and the checker sees it", {
+  timeout: 300_000,
+}, async (without) => {
+  const { verdict } = await run({ lineCount: 30_000, rounds: 1, without });
+  expect(verdict.missing).toEqual([]);
+  expect(verdict.doubled.length).toBeGreaterThan(0);
 });

@@ -28,6 +28,10 @@ export const millraceConfig = z.strictObject({
     .min(1)
     .default(2000)
     .meta({ description: "Records taken from the channel at once." }),
+  unsafeNoIdentity: z.boolean().default(false).meta({
+    description:
+      "Negative control of Millrace's own tests: sends without the producer identity, so that repetitions are not recognised. Never use it.",
+  }),
 });
 
 export type MillraceConfig = z.output<typeof millraceConfig>;

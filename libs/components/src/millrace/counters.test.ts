@@ -2,7 +2,14 @@ import type { SinkRecord } from "@millrace/flow";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { counterKey, SequenceCounters } from "./counters.ts";
-import { generationAt, partitionOf, pruned, type RoutingHistory, withGeneration, withoutTopic } from "./routing.ts";
+import {
+  generationAt,
+  partitionOf,
+  pruned,
+  type RoutingHistory,
+  withGeneration,
+  withoutTopic,
+} from "./routing.ts";
 
 const record = (offset: number, streamId?: string, key?: string): SinkRecord => ({
   offset,
@@ -18,7 +25,10 @@ const history: RoutingHistory = { v: 1, generations: [{ ...topicA, start: 0 }] }
 
 describe("A4: routing is a function of record, sequence and generation", () => {
   it("gives every record the same partition and producer sequence after a crash at any take position", () => {
-    const streams = fc.array(fc.option(fc.constantFrom("x", "y", "z", "w"), { nil: undefined }), { minLength: 1, maxLength: 300 });
+    const streams = fc.array(fc.option(fc.constantFrom("x", "y", "z", "w"), { nil: undefined }), {
+      minLength: 1,
+      maxLength: 300,
+    });
     fc.assert(
       fc.property(streams, fc.nat(300), fc.array(fc.nat(300), { maxLength: 5 }), (list, crashAt, reports) => {
         const routeAll = (counters: SequenceCounters, from: number): string[] =>
@@ -50,11 +60,15 @@ describe("A4: routing is a function of record, sequence and generation", () => {
 
   it("keeps a stream in one partition, prefers an explicit key, and spreads the rest by chunks", () => {
     const generation = { ...topicA, start: 0 };
-    const ofStream = new Set(Array.from({ length: 5000 }, (_, i) => partitionOf(record(i, "file"), generation)));
+    const ofStream = new Set(
+      Array.from({ length: 5000 }, (_, i) => partitionOf(record(i, "file"), generation)),
+    );
     expect(ofStream.size).toBe(1);
     const spread = new Set(Array.from({ length: 5000 }, (_, i) => partitionOf(record(i), generation)));
     expect(spread.size).toBe(3);
-    expect(partitionOf(record(1, "file", "k"), generation)).toBe(partitionOf(record(9, undefined, "k"), generation));
+    expect(partitionOf(record(1, "file", "k"), generation)).toBe(
+      partitionOf(record(9, undefined, "k"), generation),
+    );
   });
 
   it("refuses to route out of order", () => {

@@ -237,13 +237,16 @@ export class MillraceSink implements Sink {
       target.builder = new BatchBuilder({
         bytesMax: this.#recordBytesMax,
         compression: this.#config.compression,
-        producerId: this.#producerId,
-        producerEpoch: this.#producerEpoch,
-        baseSequence: toWireSequence(position),
+        ...(this.#config.unsafeNoIdentity ? {} : this.#identityAt(position)),
       });
       target.firstPosition = position;
     }
     return target.builder;
+  }
+
+  #identityAt(position: number): { producerId: number; producerEpoch: number; baseSequence: number } {
+    const [producerId, producerEpoch] = [this.#producerId, this.#producerEpoch];
+    return { producerId, producerEpoch, baseSequence: toWireSequence(position) };
   }
 
   /** A5: noted durably before anything after it is sent, so that a replay leaves it out of the sequences too. */
@@ -269,7 +272,8 @@ export class MillraceSink implements Sink {
     const known = await client.describeProducer(generation.topicId, partition, this.#producerId);
     const held =
       known === undefined || known.lastSequence < 0 ? 0 : fromWireSequence(known.lastSequence, counted) + 1;
-    if (held < counted) this.#reportBehind(generation, partition, counted - held);
+    const isBehind = held < counted && !this.#config.unsafeNoIdentity;
+    if (isBehind) this.#reportBehind(generation, partition, counted - held);
     const opened: Target = {
       key,
       writer: client.partitionWriter({ topicId: generation.topicId, partition }),
@@ -277,7 +281,7 @@ export class MillraceSink implements Sink {
       builder: undefined,
       firstPosition: 0,
       runs: new RangeSet(),
-      mustReset: held < counted,
+      mustReset: isBehind,
     };
     this.#targets.set(key, opened);
     return opened;

@@ -61,6 +61,10 @@ export const taildirConfig = z.strictObject({
   cachePatternMatching: bool(true).meta({
     description: "Look for new files only when a folder's modification time changed.",
   }),
+  unsafeForgetPositions: z.boolean().default(false).meta({
+    description:
+      "Negative control of Millrace's own tests: starts without the saved positions. Never use it.",
+  }),
 });
 
 export type TaildirConfig = z.output<typeof taildirConfig>;

@@ -64,7 +64,7 @@ export class TaildirSource implements PullSource {
   async open(positions: ReadonlyMap<string, string>): Promise<void> {
     await this.#closeFiles();
     this.#pendingPositions = [];
-    const saved = newestByInode(positions);
+    const saved = newestByInode(this.#config.unsafeForgetPositions ? new Map() : positions);
     for (const old of positions.keys()) {
       if (![...saved.values()].some((entry) => entry.key === old)) this.#pendingPositions.push(ended(old));
     }
