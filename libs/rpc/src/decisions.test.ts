@@ -2,7 +2,7 @@ import { AppError, InvariantError } from "@millrace/base";
 import { describe, expect, it } from "vitest";
 import { CreditWindow } from "./credit.ts";
 import { checkHandshake, checkHandshakeReply, makeHandshake, protocolVersion } from "./handshake.ts";
-import { testIdentity } from "./testing.ts";
+import { testIdentity } from "./testing/test-net.ts";
 
 const caller = { clusterId: "cluster-1", nodeId: "agent-1", incarnation: "s", nodeEpoch: 3 };
 

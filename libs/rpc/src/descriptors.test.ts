@@ -3,7 +3,7 @@ import { StorageServiceService } from "@millrace/proto/storage";
 import { describe, expect, it } from "vitest";
 import { loadDescriptors, parseDescriptorSet } from "./descriptors.ts";
 import { createRpcServer } from "./server.ts";
-import { testIdentity } from "./testing.ts";
+import { testIdentity } from "./testing/test-net.ts";
 
 describe("the descriptor set", () => {
   const { access, methods, symbols, files, extensions } = loadDescriptors();

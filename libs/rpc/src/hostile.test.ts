@@ -4,7 +4,7 @@ import { connect as connectTls } from "node:tls";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { defaultServerLimits, type ServerLimits } from "./limits.ts";
 import { connectionRefused } from "./telemetry.ts";
-import { eventually, listOffsets, produce, TestNet } from "./testing.ts";
+import { eventually, listOffsets, produce, TestNet } from "./testing/test-net.ts";
 
 let net: TestNet;
 const sockets: { destroy(): void }[] = [];

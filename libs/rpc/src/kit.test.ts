@@ -6,7 +6,7 @@ import type { ListOffsetsRequest, ProduceRequest, ProduceResponse } from "@millr
 import { StorageServiceService } from "@millrace/proto/storage";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { callsTotal, internalError } from "./telemetry.ts";
-import { eventually, listOffsets, produce, TestNet } from "./testing.ts";
+import { eventually, listOffsets, produce, TestNet } from "./testing/test-net.ts";
 import type { CallContext, Duplex, RpcServer } from "./types.ts";
 
 let net: TestNet;

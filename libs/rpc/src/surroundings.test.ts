@@ -11,7 +11,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { healthCheck, healthWatch } from "./health.ts";
 import { createRpcServer } from "./server.ts";
 import { connectionRefused } from "./telemetry.ts";
-import { eventually, listOffsets, TestNet, testIdentity } from "./testing.ts";
+import { eventually, listOffsets, TestNet, testIdentity } from "./testing/test-net.ts";
 import type { Principal, RpcServer } from "./types.ts";
 
 let net: TestNet;

@@ -1,10 +1,10 @@
 /** What the kit's tests share: a server with an echo of the produce stream and whatever else a test serves. */
 import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { StorageServiceService } from "@millrace/proto/storage";
-import { connect, type ConnectOptions } from "./client.ts";
-import type { ServerIdentity } from "./handshake.ts";
-import { createRpcServer, type RpcServerOptions } from "./server.ts";
-import type { ListenerOptions, RpcConnection, RpcServer } from "./types.ts";
+import { connect, type ConnectOptions } from "../client.ts";
+import type { ServerIdentity } from "../handshake.ts";
+import { createRpcServer, type RpcServerOptions } from "../server.ts";
+import type { ListenerOptions, RpcConnection, RpcServer } from "../types.ts";
 
 /** A server's identity in tests. */
 export const testIdentity: ServerIdentity = {
