@@ -3,9 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "@millrace/client";
-import { type MetadataService, startMetadata } from "@millrace/service-metadata";
-import { startStorage, type StorageOptions, type StorageService } from "@millrace/service-storage";
 import type { Clock } from "@millrace/runtime";
+import { type MetadataService, startMetadata } from "@millrace/service-metadata";
+import { type StorageOptions, type StorageService, startStorage } from "@millrace/service-storage";
 import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { CuttingProxy } from "./cutting-proxy.ts";
 
@@ -13,6 +13,8 @@ import { CuttingProxy } from "./cutting-proxy.ts";
 export interface ClusterOptions {
   readonly clock?: Clock;
   readonly storage?: Partial<StorageOptions>;
+  /** Time without heartbeat after which a node counts as dead; the service's own when absent. */
+  readonly sessionTimeoutMs?: number;
   /** Storage node's log lines go to standard error. */
   readonly verbose?: boolean;
 }
@@ -51,7 +53,7 @@ export class Cluster {
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const folder = await mkdtemp(join(tmpdir(), "millrace-cluster-"));
     const proxy = await CuttingProxy.start();
-    const metadata = await startMetadataIn(folder, 0, options.clock);
+    const metadata = await startMetadataIn(folder, 0, options);
     const { storage, telemetry } = await startStorageIn(
       folder,
       metadata.address,
@@ -93,7 +95,7 @@ export class Cluster {
 
   async startMetadata(): Promise<void> {
     const port = Number(this.metadata.address.split(":").at(-1));
-    this.metadata = await startMetadataIn(this.folder, port, this.clock);
+    this.metadata = await startMetadataIn(this.folder, port, { ...this.#options, clock: this.clock });
   }
 
   /** Stops everything and removes the folder. */
@@ -106,11 +108,16 @@ export class Cluster {
   }
 }
 
-function startMetadataIn(folder: string, port: number, clock: Clock | undefined): Promise<MetadataService> {
+function startMetadataIn(
+  folder: string,
+  port: number,
+  { clock, sessionTimeoutMs }: { clock?: Clock | undefined; sessionTimeoutMs?: number },
+): Promise<MetadataService> {
   return startMetadata({
     dataDirectory: join(folder, "metadata"),
     listeners: [{ name: "client", host: "127.0.0.1", port }],
     ...(clock === undefined ? {} : { clock }),
+    ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
   });
 }
 
