@@ -40,7 +40,8 @@ interface Placed {
 type Step =
   | { readonly kind: "commit"; readonly number: number; readonly placed: readonly Placed[] }
   | { readonly kind: "truncate"; readonly log: string; readonly offset: number }
-  | { readonly kind: "start"; readonly log: string; readonly offset: number };
+  | { readonly kind: "start"; readonly log: string; readonly offset: number }
+  | { readonly kind: "create" | "delete"; readonly log: string };
 
 /** The disk as a power cut left it, and what had been acknowledged by then. */
 export interface CrashImage {
@@ -65,6 +66,7 @@ export interface WorldOptions {
 export interface Exercised {
   commits: number;
   truncations: number;
+  deletions: number;
   rolls: number;
   recycled: number;
   dropped: number;
@@ -102,7 +104,16 @@ function batchOf(number: number, count: number, bytes: number): Uint8Array {
     headers: [],
     timestampMs: 1_700_000_000_000 + number,
   }));
-  return encodeBatch(records, { producerId: 7, producerEpoch: 0, baseSequence: 0 });
+  return encodeBatch(records, { producerId: 7, producerEpoch: 0, baseSequence: number * 8 });
+}
+
+/** Commits go on under a new leader epoch now and then. */
+function epochOf(number: number): number {
+  return Math.floor(number / 6);
+}
+
+function keyOf(id: LogId): string {
+  return id.kind === "topic" ? `${id.topicName}-${id.topicId.slice(0, 3)}` : id.channelId;
 }
 
 /** One run of a workload with a crash image taken after every operation of the disk. */
@@ -112,6 +123,7 @@ export class World {
   readonly exercised: Exercised = {
     commits: 0,
     truncations: 0,
+    deletions: 0,
     rolls: 0,
     recycled: 0,
     dropped: 0,
@@ -123,6 +135,9 @@ export class World {
   readonly #random: Prng;
   readonly #disk = new SimDisk();
   readonly #clock = new SimClock();
+  /** A log that is deleted and made anew under the same name. */
+  #gamma: Log | undefined;
+  #gammaCount = 0;
 
   constructor(options: WorldOptions) {
     this.#options = options;
@@ -162,7 +177,13 @@ export class World {
         },
       });
       const logs: Log[] = [];
-      for (const id of logIds) logs.push(await directory.createLog(id, config));
+      for (const id of logIds) {
+        if (phase === 0) this.steps.push({ kind: "create", log: keyOf(id) });
+        const number = this.steps.length - 1;
+        logs.push(await directory.createLog(id, config));
+        if (phase === 0) this.#acked.push(number);
+      }
+      this.#gamma = directory.logs.find((log) => log.label === "gamma-0");
       for (let i = 0; i < steps / phases; i++) await this.#step(directory, logs);
       await directory.close();
     }
@@ -171,9 +192,11 @@ export class World {
   async #step(directory: DataDirectory, logs: readonly Log[]): Promise<void> {
     const random = this.#random;
     const choice = random.nextFloat();
-    if (choice < 0.05) await this.#truncate(random.pick(logs.filter((log) => log.id.kind === "topic")));
-    else if (choice < 0.12) this.#advance(random.pick(logs));
-    else this.#commit(directory, logs);
+    if (choice < 0.04) await this.#recreate(directory);
+    else if (choice < 0.08) await this.#retain(directory, random.pick(logs));
+    else if (choice < 0.13) await this.#truncate(random.pick(logs.filter((log) => log.id.kind === "topic")));
+    else if (choice < 0.2) this.#advance(random.pick(logs));
+    else this.#commit(directory, this.#gamma === undefined ? logs : [...logs, this.#gamma]);
     if (random.chance(0.3)) await directory.flush();
     if (random.chance(0.3)) this.#clock.advance(random.pick([1, 250, 1100]));
     for (let turns = random.nextInt(0, 4); turns > 0; turns--)
@@ -186,14 +209,14 @@ export class World {
     const count = random.nextInt(1, 4);
     const chosen = logs.filter(() => random.chance(0.6));
     const batch = batchOf(number, count, random.pick([10, 100, 600]));
-    const appends = chosen.length === 0 ? [] : [{ logs: chosen, batch, leaderEpoch: 0 }];
-    const state = [
-      { key: "last", value: Buffer.from(String(number)) },
-      { key: `key-${number % 5}`, value: random.chance(0.2) ? null : Buffer.from(String(number)) },
-    ];
+    const appends = chosen.length === 0 ? [] : [{ logs: chosen, batch, leaderEpoch: epochOf(number) }];
+    const state = Object.entries(stateOf(number)).map(([key, value]) => ({
+      key,
+      value: value === null ? null : Buffer.from(value),
+    }));
     const { baseOffsets, durable } = directory.commit(appends, state, { lazy: random.chance(0.1) });
     const placed = chosen.map((log, i) => ({
-      log: log.label,
+      log: keyOf(log.id),
       baseOffset: baseOffsets[0]?.[i] as number,
       count,
     }));
@@ -210,7 +233,7 @@ export class World {
       chunk === undefined ? wanted : ([...iterateBatches(chunk)][0]?.header.baseOffset ?? wanted);
     if (offset < log.startOffset) return;
     const number = this.steps.length;
-    this.steps.push({ kind: "truncate", log: log.label, offset });
+    this.steps.push({ kind: "truncate", log: keyOf(log.id), offset });
     this.exercised.truncations++;
     await log.truncate(offset);
     this.#acked.push(number);
@@ -218,8 +241,37 @@ export class World {
 
   #advance(log: Log): void {
     const offset = this.#random.nextInt(log.startOffset, log.durableOffset);
-    this.steps.push({ kind: "start", log: log.label, offset });
+    this.steps.push({ kind: "start", log: keyOf(log.id), offset });
     log.advanceStart(offset);
+  }
+
+  async #retain(directory: DataDirectory, log: Log): Promise<void> {
+    this.steps.push({ kind: "start", log: keyOf(log.id), offset: log.durableOffset });
+    log.alterConfig({ ...config, retentionBytes: this.#random.pick([0, 2000, 5000]) });
+    await directory.applyRetention();
+    log.alterConfig(config);
+  }
+
+  /** Makes the log, or deletes it; the next one has the same name and another id. */
+  async #recreate(directory: DataDirectory): Promise<void> {
+    const old = this.#gamma;
+    const number = this.steps.length;
+    if (old === undefined) {
+      const id: LogId = {
+        kind: "topic",
+        topicId: `G${this.#gammaCount++}`.padEnd(22, "G"),
+        topicName: "gamma",
+        partition: 0,
+      };
+      this.steps.push({ kind: "create", log: keyOf(id) });
+      this.#gamma = await directory.createLog(id, config);
+    } else {
+      this.#gamma = undefined;
+      this.steps.push({ kind: "delete", log: keyOf(old.id) });
+      await directory.deleteLog(old);
+      this.exercised.deletions++;
+    }
+    this.#acked.push(number);
   }
 
   /**
@@ -261,6 +313,7 @@ export class World {
         );
       }
     }
+    this.#checkPresence(image, seen);
     // A truncation behind the last commit may be there or not, unless it was acknowledged.
     const options = [this.#expected(last, image, false), this.#expected(last, image, true)].map((each) =>
       JSON.stringify(each),
@@ -281,34 +334,52 @@ export class World {
     }
   }
 
+  /** Logs whose making was acknowledged are there, those whose deletion was are not. */
+  #checkPresence(image: CrashImage, seen: Contents): void {
+    for (const [index, step] of this.steps.slice(0, image.begun).entries()) {
+      if (step.kind !== "create" && step.kind !== "delete") continue;
+      const isThere = step.log in seen.logs;
+      const isDeleting = this.steps
+        .slice(0, image.begun)
+        .some((each) => each.kind === "delete" && each.log === step.log);
+      if (step.kind === "create" && image.acked.has(index) && !isDeleting && !isThere)
+        throw new Error(`${step.log} is missing`);
+      if (step.kind === "delete" && image.acked.has(index) && isThere)
+        throw new Error(`${step.log} was deleted and is back`);
+    }
+  }
+
   /** The contents after all steps through commit `last` and the truncations that must or may follow. */
   #expected(last: number, image: CrashImage, withPending: boolean): Contents {
     const logs: Contents["logs"] = {};
-    for (const id of logIds) logs[labelOf(id)] = { start: 0, batches: [] };
     const state: Contents["state"] = {};
     for (const [index, step] of this.steps.slice(0, image.begun).entries()) {
       if (step.kind === "commit" && index <= last) {
-        for (const { log, baseOffset, count } of step.placed)
+        for (const { log, baseOffset, count } of step.placed) {
           logs[log]?.batches.push([baseOffset, count, step.number]);
+        }
+        Object.assign(state, stateOf(step.number));
       }
+      if (step.kind === "create") logs[step.log] = { start: 0, batches: [] };
       if (step.kind !== "truncate") continue;
       if (index > last && !image.acked.has(index) && !withPending) continue;
       const log = logs[step.log];
       if (log !== undefined) log.batches = log.batches.filter(([baseOffset]) => baseOffset < step.offset);
     }
-    if (last >= 0) state["last"] = String(last);
+    for (const [key, value] of Object.entries(state)) if (value === null) Reflect.deleteProperty(state, key);
     return { logs, state };
   }
 }
 
-function labelOf(id: LogId): string {
-  return id.kind === "topic" ? `${id.topicName}-${id.partition}` : id.channelName;
+/** What a commit writes into the state table, besides its number. */
+function stateOf(number: number): Record<string, string | null> {
+  return { last: String(number), [`key-${number % 5}`]: number % 4 === 0 ? null : String(number) };
 }
 
 /** What a directory holds: per log [base offset, record count, commit number] of each batch. */
 interface Contents {
   readonly logs: Record<string, { readonly start: number; batches: [number, number, number][] }>;
-  readonly state: Record<string, string>;
+  readonly state: Record<string, string | null>;
 }
 
 /** Only what lies at or above the recovered starts, in a comparable form. */
@@ -317,12 +388,12 @@ function cutToStart(contents: Contents, seen: Contents): unknown {
     label,
     (contents.logs[label]?.batches ?? []).filter(([baseOffset, count]) => baseOffset + count > start),
   ]);
-  return { logs, last: contents.state["last"] };
+  return { logs, state: Object.entries(contents.state).sort() };
 }
 
 async function contentsOf(directory: DataDirectory): Promise<Contents> {
   const logs: Contents["logs"] = {};
-  for (const log of [...directory.logs].sort((a, b) => a.label.localeCompare(b.label))) {
+  for (const log of [...directory.logs].sort((a, b) => keyOf(a.id).localeCompare(keyOf(b.id)))) {
     const batches: [number, number, number][] = [];
     if (log.failure !== undefined) throw log.failure;
     if (log.durableOffset !== log.endOffset) throw new Error(`${log.label} serves more than is durable`);
@@ -342,24 +413,43 @@ async function contentsOf(directory: DataDirectory): Promise<Contents> {
             ),
           );
           if (numbers.size !== 1) throw new Error(`${log.label} has a mixed batch at ${offset}`);
+          const epoch = log.epochAt(Math.max(header.baseOffset, log.startOffset));
+          if (log.id.kind === "topic" && epoch !== header.leaderEpoch) {
+            throw new Error(
+              `${log.label} gives epoch ${epoch} for the batch of epoch ${header.leaderEpoch} at ${offset}`,
+            );
+          }
           batches.push([header.baseOffset, header.recordCount, Number([...numbers][0])]);
           offset = header.nextOffset;
         }
       }
     }
-    logs[log.label] = { start: log.startOffset, batches };
+    checkProducer(log, batches.at(-1));
+    logs[keyOf(log.id)] = { start: log.startOffset, batches };
   }
-  const state: Record<string, string> = {};
+  const state: Contents["state"] = {};
   for (const key of directory.stateKeys(""))
     state[key] = Buffer.from(directory.getState(key) ?? []).toString();
   return { logs, state };
+}
+
+/** P4: the producer's state is that of the last batch in the log. */
+function checkProducer(log: Log, last: [number, number, number] | undefined): void {
+  if (log.id.kind !== "topic" || last === undefined) return;
+  const [baseOffset, count, number] = last;
+  const [info] = log.producers();
+  if (info?.lastOffset !== baseOffset + count - 1 || info.lastSequence !== number * 8 + count - 1) {
+    throw new Error(
+      `${log.label}: producer state ${JSON.stringify(info)} after batch ${JSON.stringify(last)}`,
+    );
+  }
 }
 
 async function appendOne(directory: DataDirectory): Promise<void> {
   const logs = directory.logs;
   if (logs.length === 0) return;
   const batch = batchOf(9999, 2, 20);
-  const { baseOffsets, durable } = directory.commit([{ logs, batch, leaderEpoch: 0 }]);
+  const { baseOffsets, durable } = directory.commit([{ logs, batch, leaderEpoch: 9999 }]);
   await durable;
   for (const [i, log] of logs.entries()) {
     const offset = baseOffsets[0]?.[i] as number;
