@@ -282,7 +282,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       const topic = await cache.byId(wantedId);
       if (storedId !== undefined && storedId !== topic.topicId)
         throw await topicGone(cache, topic.name, storedId);
-      if (name !== undefined && name !== topic.name) throw await topicGone(cache, name, wantedId);
+      if (name !== undefined && name !== topic.name)
+        throw new AppError("INVALID_REQUEST", `topic id ${wantedId} is topic "${topic.name}", not "${name}"`);
       return topic;
     } catch (thrown) {
       if (AppError.from(thrown).reason !== "TOPIC_NOT_FOUND") throw thrown;

@@ -11,7 +11,7 @@ import { Backoff, type Clock, type Timer } from "@millrace/runtime";
 import type { Slab } from "./batch-memory.ts";
 import { drainAnswersMs, retryCapMs, retryFirstMs } from "./limits.ts";
 import type { MetadataCache, PartitionInfo } from "./metadata-cache.ts";
-import type { ProduceAnswer, ProduceFailure, ProduceStreams } from "./produce-stream.ts";
+import type { ProduceAnswer, ProduceCall, ProduceFailure } from "./produce-stream.ts";
 import { SendWindow, type WindowBatch } from "./send-window.ts";
 
 /** A batch with where its outcome goes. */
@@ -22,20 +22,26 @@ export interface SenderBatch extends WindowBatch {
   readonly resetSequence: boolean;
   /** Monotonic milliseconds at which it is given up; Infinity = never. */
   readonly deadlineMs: number;
-  /** True when nothing unacknowledged was before it at the last send: a sequence refusal is then about itself. */
-  wasFirst: boolean;
   /** Set when its time is over. */
   isExpired: boolean;
   onAcked(answer: ProduceAnswer): void;
 }
+
+/** Where leaders are reached. */
+export interface SendStreams {
+  to(address: string): { send(call: ProduceCall): void };
+}
+
+/** Who tells leaders. */
+export type LeaderSource = Pick<MetadataCache, "peek" | "isGone">;
 
 /** What a sender works with. */
 export interface SenderOptions<Batch extends SenderBatch> {
   readonly topicId: string;
   readonly partition: number;
   readonly inFlightMax: number;
-  readonly streams: ProduceStreams;
-  readonly cache: MetadataCache;
+  readonly streams: SendStreams;
+  readonly cache: LeaderSource;
   readonly clock: Clock;
   /**
    * The first batch was refused for good, or its time is over; nothing is in flight. The owner removes it (and tells
@@ -46,7 +52,6 @@ export interface SenderOptions<Batch extends SenderBatch> {
   onRetry?(error: AppError): void;
 }
 
-const sequenceReasons = new Set(["OUT_OF_ORDER_SEQUENCE", "UNKNOWN_PRODUCER"]);
 const hopelessStreamReasons = new Set([
   "ACCESS_DENIED",
   "NOT_AUTHENTICATED",
@@ -111,7 +116,6 @@ export class PartitionSender<Batch extends SenderBatch> {
     if (this.#isClosed) return;
     for (let batch = this.#window.peekNext(); batch !== undefined; batch = this.#window.peekNext()) {
       const leader = this.#leader();
-      batch.wasFirst = batch === this.#window.unacked[0];
       const attempt = this.#window.sent(batch);
       if (leader?.leaderAddress === undefined) {
         this.#failed(batch, attempt, {
@@ -187,7 +191,9 @@ export class PartitionSender<Batch extends SenderBatch> {
       const head = this.#window.unacked[0];
       const error = head?.error;
       if (head !== undefined && error !== undefined) {
-        const refusal = isRefusal(head, error) ? error : await this.#beforeRetry(error);
+        const refusal = isRefusal(head, error)
+          ? error
+          : ((await this.#beforeRetry(error)) ?? this.#expiryOf(head));
         if (refusal !== undefined) await this.#options.onRefused(head, refusal, this.#window);
       }
     } finally {
@@ -231,16 +237,23 @@ export class PartitionSender<Batch extends SenderBatch> {
       this.#watchDeadline();
       return;
     }
-    const why = this.#lastError === undefined ? "" : ` (last failure: ${this.#lastError.message})`;
-    const error = new AppError("TIMED_OUT", `${this.#label()}: not acknowledged in time${why}`, {
-      cause: this.#lastError,
-    });
+    const error = this.#expiryOf(head);
+    if (error === undefined) return;
     this.#window.giveUpInFlight(error);
     head.error = error;
-    head.isExpired = true;
     this.#drainTimer?.cancel();
     this.#drainTimer = undefined;
     void this.#decide();
+  }
+
+  /** The error of a batch whose time is over; undefined while it is not. */
+  #expiryOf(batch: Batch): AppError | undefined {
+    if (batch.deadlineMs > this.#options.clock.monotonicMs()) return undefined;
+    batch.isExpired = true;
+    const why = this.#lastError === undefined ? "" : ` (last failure: ${this.#lastError.message})`;
+    return new AppError("TIMED_OUT", `${this.#label()}: not acknowledged in time${why}`, {
+      cause: this.#lastError,
+    });
   }
 
   #label(): string {
@@ -256,9 +269,10 @@ function asBatchError({ error, isStreamFailure }: ProduceFailure): AppError {
   return new AppError("UNAVAILABLE", error.message, { metadata: error.metadata, cause: error });
 }
 
-/** True when the batch itself will not be accepted by sending it again. */
+/**
+ * True when the first batch will not be accepted by sending it again. Of a later one the same error may only mean that
+ * the one before it was refused: it is sent again behind it.
+ */
 function isRefusal(batch: SenderBatch, error: AppError): boolean {
-  if (batch.isExpired) return true;
-  if (sequenceReasons.has(error.reason)) return batch.wasFirst;
-  return error.retry === "never";
+  return batch.isExpired || error.retry === "never";
 }

@@ -100,7 +100,6 @@ export class PartitionWriter {
         attempt: 0,
         isInFlight: false,
         error: undefined,
-        wasFirst: false,
         isExpired: false,
         onAcked: resolve,
         reject,

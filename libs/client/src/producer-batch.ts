@@ -38,7 +38,6 @@ export class ProducerBatch implements SenderBatch {
   attempt = 0;
   isInFlight = false;
   error: AppError | undefined;
-  wasFirst = false;
   isExpired = false;
   /** Wire sequence of the first record. */
   baseSequence = -1;
