@@ -24,7 +24,7 @@ import {
   writeVarint,
   writeVarlong,
 } from "./bytes.ts";
-import { codecByName, type CompressionName } from "./codecs.ts";
+import { type CompressionName, codecByName } from "./codecs.ts";
 import { fieldBytes, headersBytes, writeField, writeHeaders } from "./fields.ts";
 import {
   batchBytesHardMax,

@@ -3,9 +3,9 @@
  * place (leaders, no allocation), and everything a leader demands of a producer (kafka.md §4, broker validation).
  */
 import {
-  batchMagic,
-  type BatchHeader,
   attribute,
+  type BatchHeader,
+  batchMagic,
   batchSizeAt,
   field,
   readBatchHeader,
