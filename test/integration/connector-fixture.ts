@@ -37,20 +37,21 @@ export async function createFileConnector(
   return directory;
 }
 
-/** Sends values `<label> <n>` for n in [from, to), each to partition n mod the topic's partitions. */
+/** Sends values `<label> <n>` for n in [from, to), padded with spaces, each to partition n mod the topic's partitions. */
 export async function produce(
   client: Client,
   topic: string,
   from: number,
   to: number,
   label = "r",
+  padTo = 0,
 ): Promise<void> {
   const producer = client.producer();
   const { partitions } = await client.admin.describeTopic(topic);
   const sent: Promise<unknown>[] = [];
   for (let n = from; n < to; n++) {
     const partition = n % partitions.length;
-    sent.push(producer.send(topic, { value: `${label} ${n}` }, { partition }));
+    sent.push(producer.send(topic, { value: `${label} ${n}`.padEnd(padTo) }, { partition }));
   }
   await Promise.all(sent);
   await producer.close();

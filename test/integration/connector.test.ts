@@ -296,6 +296,45 @@ describe("what cannot be delivered", () => {
   });
 });
 
+describe("retention (S2)", () => {
+  async function overtake(
+    hold: boolean,
+  ): Promise<{ directory: string; instance: ConnectorService; start: number }> {
+    const config = { "segment.bytes": "1048576", "retention.bytes": "1048576" };
+    const topic = await client.admin.createTopic({ name: "logs", partitions: 1, config });
+    const directory = await createFileConnector(client, cluster, "out", ["logs"]);
+    const first = await start("c1");
+    await produce(client, "logs", 0, 50);
+    await untilPublished(directory, 50);
+    await stop(first);
+    if (hold) expect(cluster.storage.holdRetention(topic.topicId, 0, 50)).toBe(true);
+    for (let from = 50; from < 5050; from += 250) await produce(client, "logs", from, from + 250, "r", 1000);
+    await cluster.storage.applyRetention();
+    const { offset } = await client.admin.listOffsets("logs", 0, "start");
+    return { directory, instance: await start("c1"), start: offset };
+  }
+
+  it("that overtakes a stopped connector is a counted loss; it goes on where the log begins", async () => {
+    const { directory, instance, start: logStart } = await overtake(false);
+    expect(logStart).toBeGreaterThan(50);
+    const lines = await untilPublished(directory, 50 + 5050 - logStart);
+    expect(lines.map((line) => line.trimEnd())).toEqual([...values(0, 50), ...values(logStart, 5050)]);
+    const lost = logStart - 50;
+    expect(await instance.telemetry.metrics.value(discardedTotal, { reason: "retention" })).toBe(lost);
+    // The books tell the loss too: offsets below resume that are neither published nor set aside.
+    await until(() => instance.status()[0]?.resume === 5050, "the end is reached");
+    expect(instance.status()[0]).toMatchObject({ begun: 0, published: 5050 - lost, setAside: 0 });
+  });
+
+  it("held at its resume offset never overtakes it", async () => {
+    const { directory, instance, start: logStart } = await overtake(true);
+    expect(logStart).toBeLessThanOrEqual(50);
+    const lines = await untilPublished(directory, 5050);
+    expect(lines.map((line) => line.trimEnd())).toEqual(values(0, 5050));
+    expect(await instance.telemetry.metrics.value(discardedTotal)).toBe(0);
+  });
+});
+
 describe("the instance", () => {
   it("goes on delivering while the metadata service is away", async () => {
     await client.admin.createTopic({ name: "logs", partitions: 1 });
