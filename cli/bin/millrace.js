@@ -4,6 +4,9 @@
  * otherwise it starts the pinned Node that came as an optional dependency, and behaves as if it were that process:
  * signals go through, exit code and signal come back, and the child never outlives it, not even a kill -9 (the
  * channel between them closes, and the child ends itself as after SIGTERM).
+ *
+ * npm and npx put a shell between themselves and this process, which dies of a SIGTERM and passes nothing on: under
+ * them, a parent that is gone counts as SIGTERM.
  */
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -14,6 +17,8 @@ import { fileURLToPath } from "node:url";
 
 const nodeMajorMin = 24;
 const launchedVariable = "MILLRACE_LAUNCHED";
+/** Milliseconds between two looks whether npm is still there. */
+const parentPollMs = 250;
 
 /** The command line: the source in a clone, the compiled code in the published package. */
 function entry() {
@@ -27,7 +32,20 @@ function canRunHere() {
   return Number(major) >= nodeMajorMin && (!needsStripping || Boolean(process.features.typescript));
 }
 
+/** Runs `end` when npm or its shell, which started this process, is gone. */
+function onNpmGone(end) {
+  if (process.env.npm_command === undefined) return;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    end();
+  }, parentPollMs);
+  timer.unref();
+}
+
 async function runHere() {
+  onNpmGone(() => process.kill(process.pid, "SIGTERM"));
   if (process.env[launchedVariable] !== undefined) {
     delete process.env[launchedVariable];
     process.once("disconnect", () => process.kill(process.pid, "SIGTERM"));
@@ -61,6 +79,7 @@ function runThere(node) {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     env: { ...process.env, [launchedVariable]: "1" },
   });
+  onNpmGone(() => child.kill("SIGTERM"));
   child.on("error", (error) => fail(`${node} does not start: ${error.message}`));
   child.on("exit", (code, signal) => {
     for (const name of signals) process.off(name, forward);

@@ -6,13 +6,15 @@ import { AppError } from "@millrace/base";
 import { loadConfig, printConfig, type z } from "@millrace/config";
 import { createTelemetry, type HttpEndpoint, startHttp, type Telemetry } from "@millrace/telemetry";
 import type { ServeOptions, ServiceName } from "./commands/serve.ts";
-import { exitCode } from "./output.ts";
+import { count, exitCode, Output } from "./output.ts";
 import { version } from "./version.ts";
 
 /** A service that runs. */
 interface Served {
   /** Resolves with the error that ended its usefulness. */
   readonly failed?: Promise<AppError>;
+  /** `--once`: resolves with the number of records delivered when everything there is was. */
+  readonly deliverOnce?: (signal: AbortSignal) => Promise<number>;
   /** Drains and stops; says what did not stop well. */
   stop(): Promise<readonly AppError[]>;
 }
@@ -36,7 +38,17 @@ const services: Record<ServiceName, () => Promise<Servable<z.ZodType>>> = {
       schema: agentConfigSchema,
       node: (config) => config.nodeId ?? config.name ?? "agent",
       http: (config) => ({ host: config.httpHost, port: config.httpPort }),
-      start: (config, telemetry) => startAgent({ ...agentOptions(config), version, telemetry }),
+      start: async (config, telemetry) => {
+        const agent = await startAgent({ ...agentOptions(config), version, telemetry });
+        return {
+          failed: agent.failed,
+          stop: () => agent.stop(),
+          deliverOnce: async (signal) => {
+            await agent.finishAndDrain(signal);
+            return agent.status().sinks.reduce((sum, { deliveredCount }) => sum + deliveredCount, 0);
+          },
+        };
+      },
     });
   },
   connector: async () => {
@@ -105,15 +117,18 @@ export async function serveService(
     version,
     level: logLevel(options.logLevel),
   });
-  await untilSignal(telemetry, service.http(loaded.config), () => service.start(loaded.config, telemetry));
+  await untilEnd(telemetry, service.http(loaded.config), options.once === true, () =>
+    service.start(loaded.config, telemetry),
+  );
 }
 
-async function untilSignal(
+async function untilEnd(
   telemetry: Telemetry,
   http: { readonly host: string; readonly port: number },
+  isOnce: boolean,
   start: () => Promise<Served>,
 ): Promise<void> {
-  const ended = Promise.withResolvers<NodeJS.Signals | AppError>();
+  const ended = Promise.withResolvers<NodeJS.Signals | AppError | "done">();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => ended.resolve(signal));
   let endpoint: HttpEndpoint | undefined;
@@ -121,7 +136,16 @@ async function untilSignal(
     endpoint = await startHttp(telemetry, http);
     const service = await start();
     void service.failed?.then(ended.resolve);
+    const stopping = new AbortController();
+    const delivered = isOnce ? service.deliverOnce?.(stopping.signal) : undefined;
+    delivered?.then(
+      () => ended.resolve("done"),
+      (error: unknown) => ended.resolve(AppError.from(error)),
+    );
     const reason = await ended.promise;
+    stopping.abort();
+    if (delivered !== undefined && reason === "done")
+      new Output().note(`${count(await delivered, "record")} delivered`);
     const failures = [...(reason instanceof AppError ? [reason] : []), ...(await service.stop())];
     for (const failure of failures) telemetry.log.error({ error: failure }, "The service did not end well.");
     if (failures.length > 0) process.exitCode = exitCode.failure;

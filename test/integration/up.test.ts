@@ -262,14 +262,18 @@ describe("up, killed and started again", () => {
     expect(await process.ended).toBe(0);
   });
 
-  test("SIGTERM to `npm start` leaves no orphan", async () => {
+  test.each([
+    ["npm start", "SIGTERM", "npm", ["start", "--"]],
+    ["npm start", "SIGKILL", "npm", ["start", "--"]],
+    ["npx millrace up", "SIGTERM", "npx", ["millrace", "up"]],
+  ] as const)("%s ended by %s leaves no orphan", async (_name, signal, command, args) => {
     await writeFile(log(), "one\n");
-    const npm = new CliProcess("npm", ["start", "--", "--data", data(), "--port", "0", "--tail", log()], {
+    const npm = new CliProcess(command, [...args, "--data", data(), "--port", "0", "--tail", log()], {
       isGroup: true,
     });
-    const pid = Number((await npm.printed(/kill -9 (\d+), then npm start/))[1]);
+    const pid = Number((await npm.printed(/kill -9 (\d+), then np/))[1]);
     expect(isAlive(pid)).toBe(true);
-    npm.kill("SIGTERM");
+    npm.kill(signal);
     await npm.ended;
     await until("the process is gone", () => !isAlive(pid));
   });

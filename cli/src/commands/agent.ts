@@ -2,6 +2,7 @@
 import type { CheckedPipeline } from "@millrace/service-agent";
 import type { Command } from "commander";
 import { addExamples } from "../help.ts";
+import type { ServeOptions } from "./serve.ts";
 import { count, errorLine, exitCode, Output } from "../output.ts";
 
 interface FileOptions {
@@ -31,20 +32,20 @@ function addRun(agent: Command): void {
     .description("Run an agent from a configuration file until it is stopped.")
     .usage("[options] <file> [--<setting> <value>...]")
     .argument("<file>", "flume.conf (*.conf, *.properties) or YAML")
+    .option("--once", "deliver what is there, then end")
     .option("--print-config", "print the effective settings and where each came from, then end")
     .option("--log-level <level>", "error, warn, info or debug")
     .allowUnknownOption()
     .allowExcessArguments();
-  withName(command).action(
-    async (file: string, options: FileOptions & { readonly printConfig?: boolean }, own: Command) => {
-      const { serveService } = await import("../serve.ts");
-      const flags = ["--file", file];
-      if (options.name !== undefined) flags.push("--name", options.name);
-      if (options.flumeCompat === true) flags.push("--flume-compat", "true");
-      await serveService("agent", options, [...flags, ...own.args.slice(1)]);
-    },
-  );
+  withName(command).action(async (file: string, options: FileOptions & ServeOptions, own: Command) => {
+    const { serveService } = await import("../serve.ts");
+    const flags = ["--file", file];
+    if (options.name !== undefined) flags.push("--name", options.name);
+    if (options.flumeCompat === true) flags.push("--flume-compat", "true");
+    await serveService("agent", options, [...flags, ...own.args.slice(1)]);
+  });
   addExamples(command, [
+    ["everything that is there, then end", "millrace agent run pipeline.yaml --once"],
     ["an existing Flume configuration, unchanged", "millrace agent run flume.conf --name a1"],
     [
       "with its data somewhere else",

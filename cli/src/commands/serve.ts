@@ -13,6 +13,8 @@ export interface ServeOptions {
   readonly config?: string;
   readonly printConfig?: boolean;
   readonly logLevel?: string;
+  /** Agents only: deliver what is there, then end. */
+  readonly once?: boolean;
 }
 
 const about: Record<ServiceName, { readonly text: string; readonly example: string }> = {

@@ -54,7 +54,7 @@ const fileIgnored = {
   compressBackupCheckpoint: checkpoint,
   checkpointInterval: checkpoint,
   checkpointOnClose: checkpoint,
-  dataDirs: "channels live in the agent's data directory (--data)",
+  dataDirs: "channels live in the agent's data directory (--data-directory)",
   minimumRequiredSpace: "a full disk pauses puts by itself",
   fsyncPerTransaction: "every put is durable before it is acknowledged",
   fsyncInterval: "every put is durable before it is acknowledged",
@@ -69,7 +69,7 @@ const fileConfig = z.strictObject({
   byteCapacity: size({ min: 1 })
     .default(fileCapacityBytes)
     .describe("Bytes of undelivered records it takes before its sources wait."),
-  maxFileSize: size({ min: 64 * 1024, max: 2 ** 31 - 1 })
+  maxFileSize: size({ min: 1024 * 1024, max: 2 ** 31 - 1 })
     .default(segmentBytesDefault)
     .describe("Size of a segment file; delivered records are removed from disk in these units."),
   ...ignoredKeys(fileIgnored),
