@@ -16,11 +16,11 @@ import {
 import { createLog, deleteLog } from "./log-lifecycle.ts";
 import { logIdKey, registrationChange } from "./log-registry.ts";
 import { identifyMeta, openMeta } from "./meta.ts";
-import { PartitionLog, removedProducerPrefix } from "./partition-log.ts";
+import { PartitionLog } from "./partition-log.ts";
 import { encodeProducerSnapshot } from "./producer-snapshot.ts";
 import { RetentionRunner } from "./retention-runner.ts";
 import { segmentFileName } from "./segment.ts";
-import { internalKeyPrefix } from "./state-table.ts";
+import { internalKeyPrefix, removedProducerPrefix } from "./state-table.ts";
 import type { TailBatch } from "./tail.ts";
 import type {
   Append,

@@ -11,7 +11,8 @@ import {
   takeLogNumber,
   unregistrationChange,
 } from "./log-registry.ts";
-import { PartitionLog, removedProducerPrefix } from "./partition-log.ts";
+import { PartitionLog } from "./partition-log.ts";
+import { removedProducerPrefix } from "./state-table.ts";
 import type { LogConfig, LogId } from "./types.ts";
 
 /** Folder first, then the registration: a crash in between leaves an empty folder that recovery removes. */

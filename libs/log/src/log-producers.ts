@@ -6,9 +6,10 @@ import type { BatchHeader } from "@millrace/record";
 import { readWholeFile } from "@millrace/runtime";
 import { asBuffer, readUint64 } from "./bytes.ts";
 import { listBases } from "./log-files.ts";
-import { type PartitionLog, removedProducerPrefix } from "./partition-log.ts";
+import type { PartitionLog } from "./partition-log.ts";
 import { decodeProducerSnapshot } from "./producer-snapshot.ts";
 import { segmentFileName } from "./segment.ts";
+import { removedProducerPrefix } from "./state-table.ts";
 import { walkStored } from "./stored-walk.ts";
 
 /**

@@ -17,7 +17,7 @@ import { encodeProducerSnapshot } from "./producer-snapshot.ts";
 import { ProducerStates } from "./producer-state.ts";
 import { Quarantine } from "./quarantine.ts";
 import { Segment } from "./segment.ts";
-import { internalKeyPrefix } from "./state-table.ts";
+import { removedProducerPrefix } from "./state-table.ts";
 import { Tail, type TailBatch } from "./tail.ts";
 import type { Log, LogConfig, LogId, ProducerInfo, SequenceVerdict, StateChange } from "./types.ts";
 import { writeUint64 } from "./bytes.ts";
@@ -37,11 +37,6 @@ interface DurableWaiter {
 /** Text for messages and metrics. */
 export function labelOf(id: LogId): string {
   return id.kind === "topic" ? `${id.topicName}-${id.partition}` : id.channelName;
-}
-
-/** Keys of the state table that say which producers were removed: of one log, or of all. */
-export function removedProducerPrefix(logNumber?: number): string {
-  return `${internalKeyPrefix}removed/${logNumber === undefined ? "" : `${logNumber}/`}`;
 }
 
 /** A {@link Log} of a data directory. Fields without `#` that are not in the interface are the library's own. */

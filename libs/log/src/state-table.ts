@@ -12,6 +12,11 @@ import type { StateChange } from "./types.ts";
 /** Keys of the library itself begin so; users' keys do not. */
 export const internalKeyPrefix = "\u0000";
 
+/** Keys of the state table that say which producers were removed: of one log, or of all. */
+export function removedProducerPrefix(logNumber?: number): string {
+  return `${internalKeyPrefix}removed/${logNumber === undefined ? "" : `${logNumber}/`}`;
+}
+
 const valueOverheadBytes = 6;
 
 /** The table; see the module comment. */
