@@ -7,9 +7,7 @@ import type { CompressionName, Record } from "@millrace/record";
 import type { Clock } from "@millrace/runtime";
 import type { BatchMemory } from "./batch-memory.ts";
 import { smallBatchBytes } from "./limits.ts";
-import type { MetadataCache } from "./metadata-cache.ts";
-import { PartitionSender } from "./partition-sender.ts";
-import type { ProduceStreams } from "./produce-stream.ts";
+import { type LeaderSource, PartitionSender, type SendStreams } from "./partition-sender.ts";
 import { type AckTarget, ProducerBatch } from "./producer-batch.ts";
 import type { SendWindow } from "./send-window.ts";
 
@@ -29,8 +27,8 @@ export interface AccumulatorOptions {
   readonly inFlightMax: number;
   readonly compression: CompressionName;
   readonly memory: BatchMemory;
-  readonly streams: ProduceStreams;
-  readonly cache: MetadataCache;
+  readonly streams: SendStreams;
+  readonly cache: LeaderSource;
   readonly clock: Clock;
   /** A fresh identity; undefined = not idempotent. */
   readonly newIdentity: (() => Promise<ProducerIdentity>) | undefined;

@@ -88,6 +88,7 @@ function batchOf(number: number, outcome: Outcome, deadlineMs = Infinity): Sende
     resetSequence: false,
     deadlineMs,
     mayBeInLog: false,
+    order: 0,
     attempt: 0,
     isInFlight: false,
     error: undefined,

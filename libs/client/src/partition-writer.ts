@@ -97,6 +97,7 @@ export class PartitionWriter {
         deadlineMs:
           options.timeoutMs === undefined ? Infinity : this.#clock.monotonicMs() + options.timeoutMs,
         mayBeInLog: false,
+        order: 0,
         attempt: 0,
         isInFlight: false,
         error: undefined,

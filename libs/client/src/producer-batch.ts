@@ -35,6 +35,7 @@ export class ProducerBatch implements SenderBatch {
   /** Bytes held of the producer's buffer. */
   reservedBytes = 0;
   mayBeInLog = false;
+  order = 0;
   attempt = 0;
   isInFlight = false;
   error: AppError | undefined;

@@ -22,7 +22,7 @@ import { noPartition } from "./leader-calls.ts";
 import type { MetadataCache, TopicInfo } from "./metadata-cache.ts";
 import { PartitionAccumulator, type ProducerIdentity } from "./partition-accumulator.ts";
 import { PartitionChooser } from "./partition-chooser.ts";
-import type { ProduceStreams } from "./produce-stream.ts";
+import type { SendStreams } from "./partition-sender.ts";
 import type {
   AckedRange,
   ProducerOptions,
@@ -35,8 +35,8 @@ import { GroupAck, SingleAck } from "./send-acks.ts";
 
 /** What a producer works with. */
 export interface ProducerParts {
-  readonly streams: ProduceStreams;
-  readonly cache: MetadataCache;
+  readonly streams: SendStreams;
+  readonly cache: Pick<MetadataCache, "byName" | "peek" | "isGone">;
   readonly clock: Clock;
   /** Asks the metadata service for an anonymous producer id. */
   readonly newIdentity: () => Promise<ProducerIdentity>;

@@ -7,7 +7,7 @@ interface Numbered extends WindowBatch {
 }
 
 function batch(number: number): Numbered {
-  return { number, mayBeInLog: false, attempt: 0, isInFlight: false, error: undefined };
+  return { number, mayBeInLog: false, order: 0, attempt: 0, isInFlight: false, error: undefined };
 }
 
 const failure = new AppError("NOT_LEADER", "moved");
@@ -56,6 +56,18 @@ describe("SendWindow", () => {
     expect(window.unacked).toHaveLength(1);
     expect(window.acked(second!.batch, second!.attempt)).toBe(true);
     expect(window.unacked).toHaveLength(0);
+  });
+
+  it("P1: nothing is sent that would push an unanswered batch out of the leader's window of five", () => {
+    const window = new SendWindow<Numbered>(5);
+    for (let i = 0; i < 9; i++) window.add(batch(i));
+    const sent = sendAll(window);
+    for (const { batch: later, attempt } of sent.slice(1)) window.acked(later, attempt);
+    expect(window.inFlight).toBe(1);
+    expect(window.hasRoom).toBe(false);
+    expect(window.peekNext()).toBeUndefined();
+    window.acked(sent[0]!.batch, sent[0]!.attempt);
+    expect(sendAll(window).map(({ batch: { number } }) => number)).toEqual([5, 6, 7, 8]);
   });
 
   it("takes a batch out in the middle without losing its place", () => {

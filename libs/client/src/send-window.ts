@@ -1,7 +1,9 @@
 /**
  * The batches of one partition that are not acknowledged yet, and which of them may be sent now. Pure.
  *
- * Invariants: batches are sent in the order they were added; at most `inFlightMax` are unanswered; after a failure
+ * Invariants: batches are sent in the order they were added; from the first unacknowledged to
+ * the last sent there are at most `inFlightMax` (answers come in any order, and a leader recognises a producer's last
+ * five batches, rule P1: a batch must not leave that window while its answer is out); after a failure
  * nothing is sent until every answer is in or given up, then all that is left goes out again from the first one. So a
  * partition sees a producer's sequences in order, whatever fails (rule P3: a gap is refused, never skipped).
  */
@@ -11,6 +13,8 @@ import { type AppError, invariant } from "@millrace/base";
 export interface WindowBatch {
   /** True once an attempt ended without an answer: the batch may be in the log. */
   mayBeInLog: boolean;
+  /** Place in the order of sending; set by the window. */
+  order: number;
   /** Number of the attempt in flight; answers of older ones are not heard. 0 = never sent. */
   attempt: number;
   /** Set while an attempt is unanswered. */
@@ -24,6 +28,7 @@ export class SendWindow<Batch extends WindowBatch> {
   readonly #inFlightMax: number;
   readonly #unacked: Batch[] = [];
   #next = 0;
+  #added = 0;
   #inFlight = 0;
   #isRecovering = false;
 
@@ -53,17 +58,18 @@ export class SendWindow<Batch extends WindowBatch> {
 
   /** True when a new batch would be sent at once. */
   get hasRoom(): boolean {
-    return !this.#isRecovering && this.#next === this.#unacked.length && this.#inFlight < this.#inFlightMax;
+    return !this.#isRecovering && this.#next === this.#unacked.length && this.#isWithin(this.#added);
   }
 
   add(batch: Batch): void {
+    batch.order = this.#added++;
     this.#unacked.push(batch);
   }
 
   /** The next batch to send; the caller calls `sent` for it. */
   peekNext(): Batch | undefined {
-    if (this.#isRecovering || this.#inFlight >= this.#inFlightMax) return undefined;
-    return this.#unacked[this.#next];
+    const batch = this.#unacked[this.#next];
+    return batch === undefined || this.#isRecovering || !this.#isWithin(batch.order) ? undefined : batch;
   }
 
   /** Marks the batch of `peekNext` as sent. Returns the attempt's number. */
@@ -117,6 +123,11 @@ export class SendWindow<Batch extends WindowBatch> {
     invariant(this.#inFlight === 0, "nothing is in flight at a restart");
     this.#isRecovering = false;
     this.#next = 0;
+  }
+
+  #isWithin(order: number): boolean {
+    const first = this.#unacked[0];
+    return first === undefined || order - first.order < this.#inFlightMax;
   }
 
   #settleAttempt(batch: Batch, attempt: number): boolean {
