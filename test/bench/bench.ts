@@ -13,11 +13,19 @@ export interface Figure {
   readonly goal?: number;
 }
 
-/** One benchmark. */
+/** What a case runs with. */
+export interface BenchContext {
+  /** Empty, on a real disk, removed afterwards. */
+  readonly folder: string;
+  /** How long each measurement takes, seconds; warming up takes a third of it before. */
+  readonly seconds: number;
+}
+
+/** One benchmark: runs once, in a process of its own, and gives its figures. */
 export interface BenchCase {
   readonly name: string;
-  /** Runs once in a folder of its own and gives its figures. */
-  run(folder: string): Promise<readonly Figure[]>;
+  readonly summary: string;
+  readonly run: (context: BenchContext) => Promise<readonly Figure[]>;
 }
 
 /** A figure over all rounds. */
