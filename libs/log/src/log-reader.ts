@@ -143,10 +143,20 @@ async function scanFrom(file: ReadableFile, scan: Scan, start: number): Promise<
         break;
       case "fault":
         if (expected === undefined && found.at === 0) return "indexUseless";
+        // a stretch that is known stands between: the next turn steps over it
+        if (isKnownFault(log, segment, position + found.at)) {
+          position += found.at;
+          break;
+        }
         await quarantineFault(file, scan, position + found.at, found.expected, found.fault);
         return undefined;
     }
   }
+}
+
+function isKnownFault(log: PartitionLog, segment: Segment, position: number): boolean {
+  const known = log.quarantine.findAt(segment.baseOffset, position);
+  return known !== undefined && known.resumePosition > position;
 }
 
 type Picked =
