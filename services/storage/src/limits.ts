@@ -1,6 +1,4 @@
 /** The named limits of the storage service. Bytes and milliseconds. */
-import { batchBytesMaxDefault } from "@millrace/record";
-
 /** Port of the client listener unless configured. Metadata has 9750. */
 export const storagePortDefault = 9760;
 
@@ -27,5 +25,5 @@ export const fetchOnceWaitMsMax = 60_000;
 /** How long a stopping node waits until its streams have their answers. */
 export const drainMsMax = 10_000;
 
-/** Room for the header around a batch of plain records. */
-export const plainBatchBytesMax = batchBytesMaxDefault;
+/** Pause before partitions that could not be opened, led or deleted are tried again. */
+export const bringUpRetryMs = 1_000;

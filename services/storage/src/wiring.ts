@@ -130,7 +130,13 @@ class StorageNode {
     const floors = new Floors(directory);
     const server = this.#server(directory, nodeId, telemetry, () => session);
     const session = this.#session({ directory, nodeId, telemetry, floors, server });
-    const partitions = new Partitions({ directory, nodeId, view: session.view, telemetry });
+    const partitions = new Partitions({
+      directory,
+      nodeId,
+      view: session.view,
+      telemetry,
+      clock: this.#clock,
+    });
     const appender = new Appender({
       directory,
       partitions,
@@ -156,6 +162,7 @@ class StorageNode {
     this.#shutdown.register("listeners", () => server.stop(drainMsMax));
     observeStorage(telemetry, { parts, appender, partitions, directory });
     const ready = this.#join(session, partitions, floors, server, telemetry);
+    ready.catch(() => {}); // whoever waits hears it, and `failed` tells it
     this.#shutdown.register("cluster session", () => this.#leave(session, partitions));
     const first = listeners[0];
     const address = first === undefined ? "" : `${first.advertisedHost}:${first.advertisedPort}`;
@@ -283,19 +290,14 @@ class StorageNode {
     session.view.onChange(() => {
       floors.noteToken(session.view);
       partitions.update().then(
-        () => {
-          telemetry.readiness.set("partitions", { ready: true });
-          loaded.resolve();
-        },
-        (thrown: unknown) => {
-          telemetry.readiness.set("partitions", { ready: false, reason: AppError.from(thrown).message });
-        },
+        () => loaded.resolve(),
+        (thrown: unknown) => this.#failed.resolve(AppError.from(thrown)),
       );
     });
     session.start();
-    const ready = session.registered.then(() => loaded.promise).then(() => server.setServing(true));
-    ready.catch(() => {}); // whoever waits hears it, and `failed` tells it
-    return ready;
+    await session.registered;
+    await loaded.promise;
+    server.setServing(true);
   }
 
   async #leave(session: NodeSession, partitions: Partitions): Promise<void> {

@@ -9,6 +9,7 @@ import { AppError } from "@millrace/base";
 import type { MetadataView } from "@millrace/client";
 import type { DataDirectory, Log, LogConfig } from "@millrace/log";
 import type { Listener, Node, Partition, Topic } from "@millrace/proto/metadata";
+import type { Clock, Timer } from "@millrace/runtime";
 import type { Telemetry } from "@millrace/telemetry";
 import {
   partitionDeleted,
@@ -18,6 +19,7 @@ import {
   producerRemoved,
   staleLeaderEpoch,
 } from "../events.ts";
+import { bringUpRetryMs } from "../limits.ts";
 import { toLogConfig } from "../topic-config.ts";
 import { checkLeadership, type LeadershipState } from "./leadership.ts";
 
@@ -78,6 +80,7 @@ export interface PartitionsOptions {
   readonly nodeId: string;
   readonly view: MetadataView;
   readonly telemetry: Telemetry;
+  readonly clock: Clock;
 }
 
 /** See the file's comment. */
@@ -85,6 +88,8 @@ export class Partitions {
   readonly #options: PartitionsOptions;
   readonly #hosted = new Map<string, HostedPartition>();
   #reconciling: Promise<void> | undefined;
+  readonly #problems = new Map<string, AppError>();
+  #retryTimer: Timer | undefined;
   #isDirty = false;
   #isStopping = false;
 
@@ -120,6 +125,7 @@ export class Partitions {
   /** Stops serving everything. */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    this.#retryTimer?.cancel();
     for (const hosted of this.#hosted.values())
       hosted.lose(new AppError("NODE_STARTING", `${hosted.label}: the node is stopping; try again`));
     await this.#reconciling;
@@ -215,6 +221,7 @@ export class Partitions {
     const isOver = (): boolean => this.#isStopping;
     while (this.#isDirty && !isOver()) {
       this.#isDirty = false;
+      this.#problems.clear();
       if (!this.#options.view.isLoaded) return;
       await this.#deleteGone();
       for (const hosted of [...this.#hosted.values()]) {
@@ -227,6 +234,22 @@ export class Partitions {
       }
       this.#forgetProducers();
     }
+    this.#reportReadiness();
+  }
+
+  /** What could not be brought up is tried again: a disk gets room, a folder its rights. */
+  #reportReadiness(): void {
+    const { telemetry, clock } = this.#options;
+    const [first] = this.#problems;
+    if (first === undefined) {
+      telemetry.readiness.set("partitions", { ready: true });
+      return;
+    }
+    const [label, error] = first;
+    const others = this.#problems.size > 1 ? ` (and ${this.#problems.size - 1} more)` : "";
+    telemetry.readiness.set("partitions", { ready: false, reason: `${label}: ${error.message}${others}` });
+    this.#retryTimer?.cancel();
+    this.#retryTimer = clock.after(bringUpRetryMs, () => void this.update());
   }
 
   async #deleteGone(): Promise<void> {
@@ -301,6 +324,7 @@ export class Partitions {
   }
 
   #report(partition: string, error: AppError): void {
+    this.#problems.set(partition, error);
     this.#options.telemetry.emit(partitionFailed, { partition, reason: error.reason, error: error.message });
   }
 }
