@@ -83,6 +83,17 @@ export const taskFailed = declareEvent({
   rateLimitMs: 10_000,
 });
 
+/** The same for what belongs to the life of a cluster: a task that moved, a topic that was deleted, a node away. */
+export const taskInterrupted = declareEvent({
+  name: "connector_task_interrupted",
+  level: "warn",
+  message: "Task interrupted; it is opened again unless it moved or ended.",
+  fields: { ...task, reason: "error reason", error: "what happened", retryMs: "pause before" },
+  counter: "connector_task_interruptions_total",
+  labels: ["connector", "reason"],
+  rateLimitMs: 10_000,
+});
+
 export const taskOvertaken = declareEvent({
   name: "connector_overtaken_by_retention",
   level: "error",

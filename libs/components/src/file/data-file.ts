@@ -7,45 +7,45 @@ import type { Disk, DiskFile } from "@millrace/runtime";
 import { namedDiskError } from "./disk-error.ts";
 import type { LineFormat } from "./line-format.ts";
 
-/** Size of each of the two buffers; a longer line gets one of its own. */
-export const bufferBytes = 512 * 1024;
+/** Size of the buffers; a longer line gets one of its own. */
+export const bufferBytes = 256 * 1024;
 
-/** Buffers of a sink, used by one file after the other. */
-export class BufferPair {
-  readonly #free: Uint8Array[] = [];
+/** Size of a file's first buffer: with a trickle into many partitions most files never need more. */
+const firstBufferBytes = 16 * 1024;
 
-  /** A buffer of at least `bytes`. */
-  take(bytes: number): Uint8Array {
-    if (bytes > bufferBytes) return Buffer.allocUnsafeSlow(bytes);
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
-  }
+/** Buffers kept for the next file, over all sinks. */
+const freeBuffersMax = 8;
 
-  give(buffer: Uint8Array): void {
-    if (buffer.length === bufferBytes && this.#free.length < 2) this.#free.push(buffer);
-  }
+const freeBuffers: Uint8Array[] = [];
+
+/** A buffer of at least `bytes`. */
+function takeBuffer(bytes: number): Uint8Array {
+  if (bytes > bufferBytes) return Buffer.allocUnsafeSlow(bytes);
+  return freeBuffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
+}
+
+function giveBuffer(buffer: Uint8Array): void {
+  if (buffer.length === bufferBytes && freeBuffers.length < freeBuffersMax) freeBuffers.push(buffer);
 }
 
 /** One file that takes lines until it is finished or abandoned. */
 export class DataFile {
   readonly #file: DiskFile;
-  readonly #buffers: BufferPair;
-  #buffer: Uint8Array;
+  #buffer: Uint8Array = Buffer.allocUnsafeSlow(firstBufferBytes);
   #filled = 0;
   #written = 0;
   #crc = 0;
   #writing: Promise<void> = Promise.resolve();
   #failure: unknown;
 
-  private constructor(file: DiskFile, buffers: BufferPair) {
+  private constructor(file: DiskFile) {
     this.#file = file;
-    this.#buffers = buffers;
-    this.#buffer = buffers.take(0);
   }
 
   /** Creates the file, which must not exist. */
-  static async create(disk: Disk, path: string, buffers: BufferPair): Promise<DataFile> {
+  static async create(disk: Disk, path: string): Promise<DataFile> {
     try {
-      return new DataFile(await disk.open(path, "createNew"), buffers);
+      return new DataFile(await disk.open(path, "createNew"));
     } catch (error) {
       throw namedDiskError(error, path);
     }
@@ -78,11 +78,11 @@ export class DataFile {
     const full = this.#buffer;
     const chunk = full.subarray(0, this.#filled);
     const position = this.#written;
-    this.#buffer = this.#buffers.take(bytes);
+    this.#buffer = takeBuffer(bytes);
     this.#filled = 0;
     this.#written += chunk.length;
     this.#writing = this.#file.write([chunk], position).then(
-      () => this.#buffers.give(full),
+      () => giveBuffer(full),
       (error: unknown) => void (this.#failure = error),
     );
     // The disk works in another thread meanwhile.
@@ -106,7 +106,9 @@ export class DataFile {
   /** Closes the file as it is. */
   async abandon(): Promise<void> {
     await this.#writing;
-    this.#buffers.give(this.#buffer);
+    giveBuffer(this.#buffer);
+    // Another file may have it now.
+    this.#buffer = new Uint8Array(0);
     await this.#file.close();
   }
 

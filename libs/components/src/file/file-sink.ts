@@ -21,7 +21,7 @@ import type {
 import type { Timer } from "@millrace/runtime";
 import { CommitLog } from "./commit-log.ts";
 import type { FileSinkConfig } from "./config.ts";
-import { BufferPair, DataFile } from "./data-file.ts";
+import { DataFile } from "./data-file.ts";
 import { namedDiskError } from "./disk-error.ts";
 import type { ListedFile } from "./entry.ts";
 import { type LineFormat, lineFormat } from "./line-format.ts";
@@ -60,7 +60,6 @@ export class FileSink implements Sink {
   readonly #config: FileSinkConfig;
   readonly #context: ComponentContext;
   readonly #directory: string;
-  readonly #buffers = new BufferPair();
   /** What the books said when it was last open. */
   #closedBooks: DestinationBooks = { begun: 0, resume: 0, published: 0, setAside: 0 };
   #opened: Opened | undefined;
@@ -194,7 +193,7 @@ export class FileSink implements Sink {
   async #startFile(opened: Opened, firstOffset: number): Promise<OpenFile> {
     const temporary = opened.log.newTemporaryName();
     const path = join(opened.log.temporaryFolder, temporary);
-    const data = await DataFile.create(this.#context.disk, path, this.#buffers);
+    const data = await DataFile.create(this.#context.disk, path);
     const file = {
       data,
       temporary,

@@ -39,6 +39,16 @@ const reportedState = {
   failed: TaskState.FAILED,
 } as const;
 
+/** Failures that belong to the life of a cluster. */
+const interruptions: ReadonlySet<string> = new Set([
+  "STALE_TASK",
+  "UNKNOWN_TOPIC_ID",
+  "TOPIC_NOT_FOUND",
+  "UNAVAILABLE",
+  "TIMED_OUT",
+  "NODE_STARTING",
+]);
+
 /** See the file's comment. */
 export class TaskRunner {
   readonly plan: TaskPlan;
@@ -135,7 +145,8 @@ export class TaskRunner {
         this.#error = error.message;
         const { reason } = error;
         const fields = { reason, error: error.message, retryMs: Math.round(retryMs) };
-        this.#context.telemetry.emit(events.taskFailed, { ...this.#where, ...fields });
+        const event = interruptions.has(reason) ? events.taskInterrupted : events.taskFailed;
+        this.#context.telemetry.emit(event, { ...this.#where, ...fields });
         await clock.sleep(retryMs, this.#stopping.signal);
       }
     }
