@@ -170,6 +170,8 @@ export interface Assignment {
   readonly checkpoint: Uint8Array | undefined;
   /** Configuration generation: routing (A5) and buckets (C5) belong to it. */
   readonly generation: number;
+  /** True: the origin is a channel in memory, which ends with this process (A2); absent = it does not. */
+  readonly isVolatile?: boolean;
 }
 
 /** Where a sink stands after opening: the next offset it wants. undefined = where the runner stands. */

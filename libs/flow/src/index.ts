@@ -1,5 +1,6 @@
 export { decodeRecords, encodeRecords } from "./channel/record-codec.ts";
 export { type ChannelDefinition, type ChannelSettings, channelDefinitions } from "./channel/definitions.ts";
+export { batchBytesMax } from "./channel/limits.ts";
 export { FileChannel } from "./channel/file-channel.ts";
 export { MemoryChannel } from "./channel/memory-channel.ts";
 export { type OpenFileChannelOptions, openFileChannel } from "./channel/open-channel.ts";

@@ -1,7 +1,7 @@
 /** Configuration of the agent sink: Flume's names of the avro sink, and what the hop adds. */
 import { duration, z } from "@millrace/config";
 
-export const agentConfig = z.strictObject({
+const settings = z.strictObject({
   hostname: z.string().default("127.0.0.1").meta({ description: "Host of the receiving agent." }),
   port: z.coerce
     .number()
@@ -42,5 +42,15 @@ export const agentConfig = z.strictObject({
   certificateFile: z.string().optional().meta({ description: "PEM file of this agent's certificate." }),
   keyFile: z.string().optional().meta({ description: "PEM file of its key." }),
 });
+
+export const agentConfig = settings
+  .refine((config) => config.authorityFile !== undefined || config.certificateFile === undefined, {
+    path: ["certificateFile"],
+    message: "a certificate is shown over TLS only: name the receiver's authorityFile too",
+  })
+  .refine((config) => (config.certificateFile === undefined) === (config.keyFile === undefined), {
+    path: ["keyFile"],
+    message: "certificateFile and keyFile go together",
+  });
 
 export type AgentSinkConfig = z.output<typeof agentConfig>;

@@ -1,18 +1,17 @@
 /**
- * What is to be sent where (rules H1, H3, H4), pure.
+ * What is to be sent, what waits for a receiver's answer, and how far everything is done (rules H1, H3, H4), pure.
  *
- * A parcel is a run of consecutive channel sequences. It is free to go to the receiver that the name leads to, or
- * pinned to the one receiver that may have it already. Parcels are sent in order, answered in any.
+ * A parcel is a run of consecutive channel sequences that may go to the present receiver. Parcels are sent in order and
+ * answered in any. A *pinned* run may be at another receiver: it waits, without its records, until that one tells what
+ * it holds or is given up; then what is left of it is taken from the channel again.
  */
-import { invariant, RangeSet } from "@millrace/base";
+import { invariant, type Range, RangeSet } from "@millrace/base";
 
 /** Consecutive records to be sent as one. */
 export interface Parcel<Payload> {
   readonly from: number;
   readonly to: number;
   readonly payload: Payload;
-  /** Directory id of the only receiver it may go to; undefined = any. */
-  readonly pinnedTo: string | undefined;
   /** True: a receiver that was given up may have it (H4). */
   readonly possibleDuplicate: boolean;
   isInFlight: boolean;
@@ -20,7 +19,9 @@ export interface Parcel<Payload> {
 
 /** The unanswered parcels of one channel, in order of sequences. */
 export class Dispatch<Payload> {
-  #parcels: Parcel<Payload>[] = [];
+  readonly #parcels: Parcel<Payload>[] = [];
+  /** By receiver; empty sets are removed. */
+  readonly #pinned = new Map<string, RangeSet>();
   readonly #done = new RangeSet();
   #resolvedThrough: number;
   #nextSequence: number;
@@ -35,50 +36,49 @@ export class Dispatch<Payload> {
     return this.#resolvedThrough;
   }
 
-  /** Parcels not answered. */
+  /** Parcels not answered; their number is the caller's to bound. */
   get count(): number {
     return this.#parcels.length;
   }
 
-  /** Sequence after the last one added. */
-  get nextSequence(): number {
-    return this.#nextSequence;
+  /** Receivers that pinned runs wait for. */
+  get awaited(): string[] {
+    return [...this.#pinned.keys()];
   }
 
-  /** Adds records to be sent, to `pinnedTo` only or to anyone. */
-  add(
-    from: number,
-    to: number,
-    payload: Payload,
-    pinnedTo: string | undefined,
-    possibleDuplicate = false,
-  ): void {
+  /** True when everything added is answered. */
+  get isEmpty(): boolean {
+    return this.#parcels.length === 0 && this.#pinned.size === 0;
+  }
+
+  /** Adds records to be sent. */
+  add(from: number, to: number, payload: Payload, possibleDuplicate = false): void {
     this.#advance(from, to);
-    this.#parcels.push({ from, to, payload, pinnedTo, possibleDuplicate, isInFlight: false });
+    this.#parcels.push({ from, to, payload, possibleDuplicate, isInFlight: false });
   }
 
-  /** Notes records that a receiver has said it holds: nothing to send. */
-  addHeld(from: number, to: number): void {
+  /** Notes sequences with nothing to send: no record has them, or the receiver holds them. */
+  addDone(from: number, to: number): void {
     this.#advance(from, to);
     this.#finish(from, to);
   }
 
-  /** The next parcel for `receiver`, in order; `isPrimary`: it gets what is free, too. */
-  next(receiver: string, isPrimary: boolean): Parcel<Payload> | undefined {
-    return this.#parcels.find(
-      ({ isInFlight, pinnedTo }) =>
-        !isInFlight && (pinnedTo === receiver || (pinnedTo === undefined && isPrimary)),
-    );
+  /** Adds sequences that `receiver` may hold and that wait for it. */
+  addPinned(from: number, to: number, receiver: string): void {
+    this.#advance(from, to);
+    const ranges = this.#pinned.get(receiver) ?? new RangeSet();
+    ranges.add(from, to);
+    this.#pinned.set(receiver, ranges);
   }
 
-  /** True while something waits for `receiver` alone. */
-  isAwaited(receiver: string): boolean {
-    return this.#parcels.some(({ pinnedTo }) => pinnedTo === receiver);
+  /** The next parcel to send, in order. */
+  next(): Parcel<Payload> | undefined {
+    return this.#parcels.find(({ isInFlight }) => !isInFlight);
   }
 
   /** The parcel is at its receiver, or set aside. */
   answered(parcel: Parcel<Payload>): void {
-    this.#parcels = this.#parcels.filter((other) => other !== parcel);
+    this.#parcels.splice(this.#indexOf(parcel), 1);
     this.#finish(parcel.from, parcel.to);
   }
 
@@ -88,18 +88,29 @@ export class Dispatch<Payload> {
     pieces: readonly { readonly from: number; readonly to: number; readonly payload: Payload }[],
   ): void {
     const parts = pieces.map((piece) => ({ ...parcel, ...piece, isInFlight: false }));
-    this.#parcels.splice(this.#parcels.indexOf(parcel), 1, ...parts);
+    this.#parcels.splice(this.#indexOf(parcel), 1, ...parts);
   }
 
-  /** H4: `receiver` is given up; what waited for it may go anywhere, marked. Returns how many records that are. */
-  free(receiver: string): number {
-    let count = 0;
-    this.#parcels = this.#parcels.map((parcel) => {
-      if (parcel.pinnedTo !== receiver) return parcel;
-      count += parcel.to - parcel.from;
-      return { ...parcel, pinnedTo: undefined, possibleDuplicate: true, isInFlight: false };
-    });
-    return count;
+  /**
+   * `receiver` holds `held` of what is pinned to it, and nothing else of it. Returns what it does not hold: that can be
+   * taken from the channel again and go to anyone.
+   */
+  told(receiver: string, held: RangeSet): readonly Range[] {
+    const pinned = this.#pinned.get(receiver) ?? new RangeSet();
+    for (const range of [...pinned.ranges]) {
+      for (const { from, to } of held.overlap(range.from, range.to)) {
+        pinned.remove(from, to);
+        this.#finish(from, to);
+      }
+    }
+    if (pinned.isEmpty) this.#pinned.delete(receiver);
+    return pinned.ranges;
+  }
+
+  #indexOf(parcel: Parcel<Payload>): number {
+    const index = this.#parcels.indexOf(parcel);
+    invariant(index >= 0, "a parcel is answered once");
+    return index;
   }
 
   #advance(from: number, to: number): void {

@@ -1,6 +1,8 @@
 /** One open transfer to one receiver: handshake, sends, answers. It ends once, with the reason. */
 import { AppError, RangeSet } from "@millrace/base";
+import { batchBytesMax } from "@millrace/flow";
 import {
+  Durability,
   IngestServiceService,
   type TransferOpen,
   type TransferOpened,
@@ -8,8 +10,17 @@ import {
   type TransferResponse,
   type TransferResult,
 } from "@millrace/proto/ingest";
-import { type ClientDuplex, connect, type RpcConnection, type TlsClientOptions } from "@millrace/rpc";
+import {
+  checkHandshakeReply,
+  type ClientDuplex,
+  connect,
+  type RpcConnection,
+  type TlsClientOptions,
+} from "@millrace/rpc";
 import type { Clock } from "@millrace/runtime";
+
+/** Largest message sent: the largest batch of a channel and the fields around it. */
+const messageBytesMax = batchBytesMax + 4096;
 
 /** What a session needs. */
 export interface SessionOptions {
@@ -18,9 +29,11 @@ export interface SessionOptions {
   readonly open: TransferOpen;
   readonly handshakeTimeoutMs: number;
   readonly clock: Clock;
+  /** Ends the attempt to open it. */
+  readonly signal: AbortSignal;
   readonly onResult: (result: TransferResult) => void;
-  /** The open session ended; never called for one that did not open. */
-  readonly onEnd: (session: ReceiverSession, error: AppError) => void;
+  /** The open session ended without `close`; never called for one that did not open. */
+  readonly onEnd: (error: AppError) => void;
 }
 
 /** An open session. */
@@ -33,6 +46,7 @@ export class ReceiverSession {
   readonly held: RangeSet;
   /** Bytes it takes unanswered. */
   readonly creditBytes: number;
+  #isClosed = false;
 
   private constructor(
     connection: RpcConnection,
@@ -48,36 +62,48 @@ export class ReceiverSession {
 
   /** Connects and shakes hands. Throws what the receiver refused with, or UNAVAILABLE. */
   static async open(options: SessionOptions): Promise<ReceiverSession> {
-    const { address, tls, clock, handshakeTimeoutMs } = options;
-    const connection = connect(address, tls === undefined ? {} : { tls });
+    const { address, tls, clock, handshakeTimeoutMs, signal } = options;
+    const limits = { messageBytesMax };
+    const connection = connect(address, tls === undefined ? { limits } : { limits, tls });
     const stream = connection.duplex<TransferRequest, TransferResponse>(IngestServiceService.transfer);
     const opened = Promise.withResolvers<TransferOpened>();
-    let session: ReceiverSession | undefined;
-    const onEnd = (error: AppError): void => {
-      opened.reject(error);
-      connection.close();
-      if (session !== undefined) options.onEnd(session, error);
-    };
-    stream
-      .receive(({ message }) => {
-        if (message?.$case === "opened") opened.resolve(message.value);
-        else if (message?.$case === "result") options.onResult(message.value);
-      })
-      .then(
-        () => onEnd(new AppError("UNAVAILABLE", `${address} ended the transfer`)),
-        (error: unknown) => onEnd(AppError.from(error)),
-      );
-    const timer = clock.after(handshakeTimeoutMs, () => {
-      opened.reject(
-        new AppError("UNAVAILABLE", `${address} did not answer the handshake in ${handshakeTimeoutMs} ms`),
-      );
-      stream.cancel();
+    const ended = stream.receive(({ message }) => {
+      if (message?.$case === "opened") opened.resolve(message.value);
+      else if (message?.$case === "result") options.onResult(message.value);
     });
-    stream.write({ message: { $case: "open", value: options.open } });
+    const giveUp = (error: AppError): void => {
+      opened.reject(error);
+      stream.cancel();
+    };
+    ended.then(
+      () => giveUp(new AppError("UNAVAILABLE", `${address} ended the transfer`)),
+      (error: unknown) => giveUp(AppError.from(error)),
+    );
+    const stop = (): void => giveUp(new AppError("CANCELLED", "the sink was closed"));
+    signal.addEventListener("abort", stop, { once: true });
+    const timer = clock.after(handshakeTimeoutMs, () =>
+      giveUp(
+        new AppError("UNAVAILABLE", `${address} did not answer the handshake in ${handshakeTimeoutMs} ms`),
+      ),
+    );
     try {
-      session = new ReceiverSession(connection, stream, await opened.promise);
+      stream.write({ message: { $case: "open", value: options.open } });
+      const session = new ReceiverSession(
+        connection,
+        stream,
+        checkOpened(await opened.promise, options.open, address),
+      );
+      ended.then(
+        () => session.#end(new AppError("UNAVAILABLE", `${address} ended the transfer`), options.onEnd),
+        (error: unknown) => session.#end(AppError.from(error), options.onEnd),
+      );
       return session;
+    } catch (error) {
+      stream.cancel();
+      connection.close();
+      throw error;
     } finally {
+      signal.removeEventListener("abort", stop);
       timer.cancel();
     }
   }
@@ -87,7 +113,26 @@ export class ReceiverSession {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#stream.cancel();
     this.#connection.close();
   }
+
+  #end(error: AppError, onEnd: (error: AppError) => void): void {
+    this.#connection.close();
+    if (!this.#isClosed) onEnd(error);
+  }
+}
+
+/** Refuses an answer that breaks the contract: better no hand-over than one to somebody who cannot keep it. */
+function checkOpened(opened: TransferOpened, open: TransferOpen, address: string): TransferOpened {
+  checkHandshakeReply(opened.handshake, "");
+  if (opened.directoryId === "") throw new AppError("HOP_REFUSED", `${address} did not say who it is`);
+  if (opened.durability !== Durability.FSYNC && !open.allowVolatile) {
+    throw new AppError(
+      "HOP_REFUSED",
+      `${address} does not keep records durably: allow it with allowVolatile`,
+    );
+  }
+  return opened;
 }

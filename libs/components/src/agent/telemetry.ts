@@ -1,5 +1,5 @@
 /** What the agent sink reports. */
-import { declareEvent } from "@millrace/telemetry";
+import { declareCounter, declareEvent } from "@millrace/telemetry";
 
 export const receiverGivenUp = declareEvent({
   name: "hop_receiver_given_up",
@@ -9,7 +9,13 @@ export const receiverGivenUp = declareEvent({
   fields: {
     sink: "name of the sink",
     receiver: "directory id of the receiver",
-    recordCount: "records whose fate there is unknown",
+    recordCount: "records that may be there",
   },
   counter: "hop_receivers_given_up_total",
+});
+
+export const possibleDuplicatesSentTotal = declareCounter({
+  name: "hop_possible_duplicates_sent_total",
+  help: "Records sent marked as possible duplicates: a receiver that was given up may have them (dispatch.pin.timeout).",
+  labels: ["sink"],
 });

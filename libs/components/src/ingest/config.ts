@@ -2,9 +2,11 @@
 import { size, z } from "@millrace/config";
 
 /** Bytes a sender may have unanswered by default. */
-const creditBytesDefault = 64 * 1024 * 1024;
+const creditBytesDefault = 32 * 1024 * 1024;
+/** The same of all senders together. */
+const creditBytesTotalDefault = 256 * 1024 * 1024;
 
-export const ingestConfig = z.strictObject({
+const settings = z.strictObject({
   bind: z.string().default("127.0.0.1").meta({ description: "Address to listen on." }),
   port: z.coerce
     .number()
@@ -16,6 +18,9 @@ export const ingestConfig = z.strictObject({
   creditBytes: size()
     .default(creditBytesDefault)
     .meta({ description: "Bytes a sender may have unanswered." }),
+  creditBytesTotal: size().default(creditBytesTotalDefault).meta({
+    description: "The same of all senders together; when it is granted, further senders get 1 MiB each.",
+  }),
   insecure: z
     .stringbool()
     .or(z.boolean())
@@ -28,5 +33,15 @@ export const ingestConfig = z.strictObject({
     .optional()
     .meta({ description: "PEM file: senders must show a certificate of this authority." }),
 });
+
+export const ingestConfig = settings
+  .refine((config) => (config.certificateFile === undefined) === (config.keyFile === undefined), {
+    path: ["keyFile"],
+    message: "certificateFile and keyFile go together",
+  })
+  .refine((config) => config.clientAuthorityFile === undefined || config.certificateFile !== undefined, {
+    path: ["clientAuthorityFile"],
+    message: "senders show certificates over TLS only: name certificateFile and keyFile too",
+  });
 
 export type IngestConfig = z.output<typeof ingestConfig>;

@@ -17,6 +17,8 @@ export interface TransferSender {
   readonly startNumber: number;
   readonly session: number;
   readonly resolvedThrough: number;
+  /** True: the channel ends with this start of the sender. */
+  readonly isVolatile: boolean;
 }
 
 /** What is stored. */
@@ -28,11 +30,13 @@ export interface LedgerState {
   readonly session: number;
   readonly resolvedThrough: number;
   readonly held: readonly Range[];
+  /** True: no later start of the sender uses this channel. */
+  readonly isVolatile: boolean;
 }
 
 /** Reads a stored ledger. */
-export function parseLedger(bytes: Uint8Array | undefined): LedgerState | undefined {
-  return bytes === undefined ? undefined : (JSON.parse(Buffer.from(bytes).toString()) as LedgerState);
+export function parseLedger(bytes: Uint8Array): LedgerState {
+  return JSON.parse(Buffer.from(bytes).toString()) as LedgerState;
 }
 
 /** The stored form of a ledger. */
@@ -92,15 +96,22 @@ export function withResolved(state: LedgerState, through: number): LedgerState {
   return through <= state.resolvedThrough ? state : trimmed({ ...state, resolvedThrough: through });
 }
 
+/** True when no sender will ever open this ledger again: its channel was in memory and ended with its start. */
+export function isOver(state: LedgerState, startNumber: number): boolean {
+  return state.isVolatile && state.startNumber < startNumber;
+}
+
 function numbersOf(sender: TransferSender): {
   startNumber: number;
   session: number;
   resolvedThrough: number;
+  isVolatile: boolean;
 } {
   return {
     startNumber: sender.startNumber,
     session: sender.session,
     resolvedThrough: sender.resolvedThrough,
+    isVolatile: sender.isVolatile,
   };
 }
 

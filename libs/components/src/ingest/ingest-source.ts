@@ -4,19 +4,29 @@
  * Every answer is given after the commit of the put. Listening, handshake and errors are the rpc kit's.
  */
 import { AppError } from "@millrace/base";
-import type { ComponentContext, FlowRecord, Intake, PushSource } from "@millrace/flow";
+import {
+  batchBytesMax,
+  type ComponentContext,
+  type FlowRecord,
+  type Intake,
+  type PushSource,
+} from "@millrace/flow";
 import {
   type AppendRequest,
   type AppendResponse,
   Durability,
   IngestServiceService,
+  type TransferRequest,
+  type TransferResponse,
 } from "@millrace/proto/ingest";
 import {
   checkHandshake,
   createRpcServer,
+  type Duplex,
   type ListenerOptions,
   type RpcServer,
   type ServerIdentity,
+  supportedProtocol,
 } from "@millrace/rpc";
 import { randomId } from "@millrace/runtime";
 import type { IngestConfig } from "./config.ts";
@@ -25,6 +35,10 @@ import { duplicatesTotal, possibleDuplicatesTotal } from "./telemetry.ts";
 
 /** Time that calls in progress have when the source stops, ms. */
 const stopGraceMs = 2000;
+/** Largest message taken: the largest batch of a channel and the fields around it. */
+const messageBytesMax = batchBytesMax + 4096;
+/** What a sender is granted at least, bytes: with the server's limit of connections this is bounded, too. */
+const creditBytesMin = 1024 * 1024;
 
 export class IngestSource implements PushSource {
   readonly mode = "push";
@@ -33,7 +47,9 @@ export class IngestSource implements PushSource {
   readonly #identity: ServerIdentity;
   readonly #counters: TransferCounters = { duplicates: 0, possibleDuplicates: 0 };
   #server: RpcServer | undefined;
+  readonly #stopObserving: readonly (() => void)[];
   #streamCount = 0;
+  #grantedBytes = 0;
 
   constructor(config: IngestConfig, context: ComponentContext) {
     this.#config = config;
@@ -46,12 +62,11 @@ export class IngestSource implements PushSource {
       nodeEpoch: () => 0,
     };
     const { metrics } = context.telemetry;
-    metrics.observe(duplicatesTotal, () => [
-      { labels: { source: context.name }, value: this.#counters.duplicates },
-    ]);
-    metrics.observe(possibleDuplicatesTotal, () => [
-      { labels: { source: context.name }, value: this.#counters.possibleDuplicates },
-    ]);
+    const labels = { source: context.name };
+    this.#stopObserving = [
+      metrics.observe(duplicatesTotal, () => [{ labels, value: this.#counters.duplicates }]),
+      metrics.observe(possibleDuplicatesTotal, () => [{ labels, value: this.#counters.possibleDuplicates }]),
+    ];
   }
 
   async start(intake: Intake, signal: AbortSignal): Promise<void> {
@@ -61,29 +76,11 @@ export class IngestSource implements PushSource {
       identity: this.#identity,
       telemetry,
       allowInsecure: this.#config.insecure,
+      limits: { messageBytesMax },
     });
     server.addService(IngestServiceService, {
-      transfer: async (stream, context) => {
-        this.#streamCount++;
-        try {
-          const transfer = new Transfer({
-            stream,
-            intake,
-            signal: AbortSignal.any([signal, context.signal]),
-            creditBytes: this.#config.creditBytes,
-            directoryId: this.#context.ownerId,
-            counters: this.#counters,
-            greet: ({ handshake }) => {
-              if (handshake === undefined)
-                throw new AppError("INVALID_REQUEST", "the transfer was opened without a handshake");
-              return checkHandshake(handshake, this.#identity);
-            },
-          });
-          await transfer.serve();
-        } finally {
-          this.#streamCount--;
-        }
-      },
+      transfer: (stream, context) =>
+        this.#transfer(stream, intake, AbortSignal.any([signal, context.signal])),
       append: (request, context) => this.#append(request, intake, AbortSignal.any([signal, context.signal])),
     });
     await server.start();
@@ -100,7 +97,43 @@ export class IngestSource implements PushSource {
   }
 
   async stop(): Promise<void> {
+    for (const stopObserving of this.#stopObserving) stopObserving();
     await this.#server?.stop(stopGraceMs);
+  }
+
+  async #transfer(
+    stream: Duplex<TransferResponse, TransferRequest>,
+    intake: Intake,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const creditBytes = this.#grant();
+    this.#streamCount++;
+    try {
+      const transfer = new Transfer({
+        stream,
+        intake,
+        signal,
+        directoryId: this.#context.ownerId,
+        counters: this.#counters,
+        creditBytes,
+        greet: ({ handshake }) => checkHandshake(handshake, this.#identity, supportedProtocol, creditBytes),
+      });
+      await transfer.serve();
+    } finally {
+      this.#streamCount--;
+      this.#grantedBytes -= creditBytes;
+    }
+  }
+
+  /** Credit of a new stream: what is left of the total, and a minimum in any case. */
+  #grant(): number {
+    const { creditBytes, creditBytesTotal } = this.#config;
+    const granted = Math.max(
+      Math.min(creditBytesMin, creditBytes),
+      Math.min(creditBytes, creditBytesTotal - this.#grantedBytes),
+    );
+    this.#grantedBytes += granted;
+    return granted;
   }
 
   async #append(request: AppendRequest, intake: Intake, signal: AbortSignal): Promise<AppendResponse> {

@@ -18,6 +18,7 @@ import type { Duplex } from "@millrace/rpc";
 import {
   checkCurrent,
   formatLedger,
+  isOver,
   type LedgerState,
   missingRanges,
   openLedger,
@@ -54,6 +55,8 @@ export class Transfer {
   readonly #parts: TransferParts;
   #sender: TransferSender | undefined;
   #ledgerKey = "";
+  /** The ledger as last read or made, by the identity of its bytes: nothing is parsed per put. */
+  #known: { readonly bytes: Uint8Array; readonly state: LedgerState } | undefined;
   #isOpened = false;
   #unansweredBytes = 0;
 
@@ -77,7 +80,7 @@ export class Transfer {
   /** H3: the session is noted durably before the sender learns what is held. */
   async #open(open: TransferOpen): Promise<void> {
     if (this.#sender !== undefined) throw new AppError("INVALID_REQUEST", "a transfer is opened once");
-    const { intake, stream, directoryId, creditBytes } = this.#parts;
+    const { intake, stream, directoryId } = this.#parts;
     const handshake = this.#parts.greet(open);
     if (open.receiverDirectoryId !== "" && open.receiverDirectoryId !== directoryId) {
       throw new AppError(
@@ -85,33 +88,26 @@ export class Transfer {
         `this is agent ${directoryId}, the sender looks for ${open.receiverDirectoryId}`,
       );
     }
-    const { agentId, channelId, starts, startNumber, session, resolvedThrough } = open;
-    const agentName = open.handshake?.nodeId ?? "";
-    const sender: TransferSender = {
-      agentId,
-      agentName,
-      channelId,
-      starts,
-      startNumber,
-      session,
-      resolvedThrough,
-    };
+    const sender = senderOf(open);
     this.#sender = sender;
-    this.#ledgerKey = `hop/${agentId}.${channelId}`;
+    this.#ledgerKey = `${ledgerPrefix(sender)}${sender.channelId}`;
     if (intake.durability !== "fsync" && !open.allowVolatile) {
       throw new AppError(
         "HOP_REFUSED",
         "this agent's channels are not durable: use file channels, or allow it with allowVolatile at the sender",
       );
     }
-    await this.#offer(() => ({ records: [], notes: [this.#note(openLedger(this.#ledger(), sender))] }));
+    await this.#offer(() => ({
+      records: [],
+      notes: [this.#note(openLedger(this.#ledger(), sender)), ...this.#oldNotes(sender)],
+    }));
     this.#isOpened = true;
     const held = this.#currentLedger().held.map(({ from, to }) => ({ from, to }));
     const durability = intake.durability === "fsync" ? Durability.FSYNC : Durability.VOLATILE;
     stream.write({
       message: {
         $case: "opened",
-        value: { handshake: { ...handshake, creditBytes }, directoryId, held, durability },
+        value: { handshake, directoryId, held, durability },
       },
     });
   }
@@ -181,7 +177,17 @@ export class Transfer {
 
   /** The ledger as committed: the state table is the one truth, also while puts are under way. */
   #ledger(): LedgerState | undefined {
-    return parseLedger(this.#parts.intake.note(this.#ledgerKey));
+    const bytes = this.#parts.intake.note(this.#ledgerKey);
+    if (bytes === undefined) return undefined;
+    if (this.#known?.bytes !== bytes) this.#known = { bytes, state: parseLedger(bytes) };
+    return this.#known.state;
+  }
+
+  /** Removes ledgers of the sender's channels that ended with its earlier starts. */
+  #oldNotes(sender: TransferSender): { key: string; value: null }[] {
+    return [...this.#parts.intake.notes(ledgerPrefix(sender))]
+      .filter(([key, bytes]) => key !== this.#ledgerKey && isOver(parseLedger(bytes), sender.startNumber))
+      .map(([key]) => ({ key, value: null }));
   }
 
   #currentLedger(): LedgerState {
@@ -191,7 +197,9 @@ export class Transfer {
   }
 
   #note(ledger: LedgerState): { key: string; value: Uint8Array } {
-    return { key: this.#ledgerKey, value: formatLedger(ledger) };
+    const value = formatLedger(ledger);
+    this.#known = { bytes: value, state: ledger };
+    return { key: this.#ledgerKey, value };
   }
 
   #answer(correlationId: number, duplicateCount: number): void {
@@ -206,6 +214,28 @@ export class Transfer {
       message: { $case: "result", value: { correlationId, error, duplicateCount: 0 } },
     });
   }
+}
+
+function ledgerPrefix({ agentId }: TransferSender): string {
+  return `hop/${agentId}.`;
+}
+
+function senderOf(open: TransferOpen): TransferSender {
+  const { agentId, channelId, starts, startNumber, session, resolvedThrough, volatileChannel } = open;
+  if (agentId === "" || channelId === "" || starts.length === 0) {
+    throw new AppError("INVALID_REQUEST", "a transfer is opened with agent id, channel id and start history");
+  }
+  const agentName = open.handshake?.nodeId ?? "";
+  return {
+    agentId,
+    agentName,
+    channelId,
+    starts,
+    startNumber,
+    session,
+    resolvedThrough,
+    isVolatile: volatileChannel,
+  };
 }
 
 /** Errors that concern one batch; all others end the stream. */

@@ -3,11 +3,13 @@ import { describe, expect, it } from "vitest";
 import { RangeSet } from "./range-set.ts";
 
 const positions = 40;
+const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 describe("RangeSet", () => {
   it("agrees with a plain set of numbers after any sequence of additions and removals", () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("add" as const), from: fc.nat(positions), length: fc.nat(6) }),
+      fc.record({ kind: fc.constant("remove" as const), from: fc.nat(positions), length: fc.nat(6) }),
       fc.record({
         kind: fc.constant("removeBelow" as const),
         from: fc.nat(positions),
@@ -22,6 +24,9 @@ describe("RangeSet", () => {
           if (kind === "add") {
             ranges.add(from, from + length);
             for (let p = from; p < from + length; p++) model.add(p);
+          } else if (kind === "remove") {
+            ranges.remove(from, from + length);
+            for (let p = from; p < from + length; p++) model.delete(p);
           } else {
             ranges.removeBelow(from);
             for (const p of [...model]) if (p < from) model.delete(p);
@@ -30,12 +35,10 @@ describe("RangeSet", () => {
         expect(ranges.count).toBe(model.size);
         for (let p = 0; p < positions + 8; p++) expect(ranges.has(p)).toBe(model.has(p));
         const [from, to] = a < b ? [a, b] : [b, a];
-        const missing = ranges
-          .missing(from, to)
-          .flatMap((gap) => Array.from({ length: gap.to - gap.from }, (_, i) => gap.from + i));
-        expect(missing).toEqual(
-          Array.from({ length: to - from }, (_, i) => from + i).filter((p) => !model.has(p)),
-        );
+        const missing = ranges.missing(from, to).flatMap((gap) => numbers(gap.from, gap.to));
+        expect(missing).toEqual(numbers(from, to).filter((p) => !model.has(p)));
+        const overlap = ranges.overlap(from, to).flatMap((part) => numbers(part.from, part.to));
+        expect(overlap).toEqual(numbers(from, to).filter((p) => model.has(p)));
         let run = a;
         while (model.has(run)) run++;
         expect(ranges.endOfRunAt(a)).toBe(run);

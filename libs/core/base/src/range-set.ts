@@ -71,6 +71,17 @@ export class RangeSet {
     this.#ranges = kept;
   }
 
+  /** Removes [from, to). */
+  remove(from: number, to: number): void {
+    if (from >= to) return;
+    const kept: Range[] = [];
+    for (const range of this.#ranges) {
+      if (range.from < from) kept.push({ from: range.from, to: Math.min(range.to, from) });
+      if (range.to > to) kept.push({ from: Math.max(range.from, to), to: range.to });
+    }
+    this.#ranges = kept;
+  }
+
   /** The parts of [from, to) that are not in the set, ascending. */
   missing(from: number, to: number): Range[] {
     const gaps: Range[] = [];
@@ -83,6 +94,17 @@ export class RangeSet {
     }
     if (next < to) gaps.push({ from: next, to });
     return gaps;
+  }
+
+  /** The parts of [from, to) that are in the set, ascending. */
+  overlap(from: number, to: number): Range[] {
+    const parts: Range[] = [];
+    for (let i = this.#firstEndingAtOrAfter(from); i < this.#ranges.length; i++) {
+      const range = this.#ranges[i] as Range;
+      if (range.from >= to) break;
+      if (range.to > from) parts.push({ from: Math.max(range.from, from), to: Math.min(range.to, to) });
+    }
+    return parts;
   }
 
   /** The end of the run that starts at or contains `position`; `position` itself when it is not in the set. */

@@ -211,6 +211,7 @@ export class SinkRunner {
       deliveredThrough: channel.position,
       checkpoint: isShared ? undefined : channel.checkpoint(name),
       generation,
+      isVolatile: channel.durability === "volatile",
     };
   }
 

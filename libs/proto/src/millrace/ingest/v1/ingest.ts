@@ -118,6 +118,8 @@ export interface TransferOpen {
   receiverDirectoryId: string;
   /** True: accept a receiver whose channels are not durable. */
   allowVolatile: boolean;
+  /** True: the channel is in memory and ends with this start of the sender; its id is never used again. */
+  volatileChannel: boolean;
 }
 
 /** Records of consecutive channel sequences. */
@@ -336,6 +338,7 @@ function createBaseTransferOpen(): TransferOpen {
     resolvedThrough: 0,
     receiverDirectoryId: "",
     allowVolatile: false,
+    volatileChannel: false,
   };
 }
 
@@ -367,6 +370,9 @@ export const TransferOpen: MessageFns<TransferOpen> = {
     }
     if (message.allowVolatile !== false) {
       writer.uint32(72).bool(message.allowVolatile);
+    }
+    if (message.volatileChannel !== false) {
+      writer.uint32(80).bool(message.volatileChannel);
     }
     return writer;
   },
@@ -456,6 +462,14 @@ export const TransferOpen: MessageFns<TransferOpen> = {
             message.allowVolatile = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.volatileChannel = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -503,6 +517,11 @@ export const TransferOpen: MessageFns<TransferOpen> = {
         : isSet(object.allow_volatile)
         ? globalThis.Boolean(object.allow_volatile)
         : false,
+      volatileChannel: isSet(object.volatileChannel)
+        ? globalThis.Boolean(object.volatileChannel)
+        : isSet(object.volatile_channel)
+        ? globalThis.Boolean(object.volatile_channel)
+        : false,
     };
   },
 
@@ -535,6 +554,9 @@ export const TransferOpen: MessageFns<TransferOpen> = {
     if (message.allowVolatile !== false) {
       obj.allowVolatile = message.allowVolatile;
     }
+    if (message.volatileChannel !== false) {
+      obj.volatileChannel = message.volatileChannel;
+    }
     return obj;
   },
 
@@ -554,6 +576,7 @@ export const TransferOpen: MessageFns<TransferOpen> = {
     message.resolvedThrough = object.resolvedThrough ?? 0;
     message.receiverDirectoryId = object.receiverDirectoryId ?? "";
     message.allowVolatile = object.allowVolatile ?? false;
+    message.volatileChannel = object.volatileChannel ?? false;
     return message;
   },
 };
