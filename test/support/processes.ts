@@ -14,6 +14,7 @@ export class MillraceProcess {
   readonly #args: readonly string[];
   readonly #readyUrl: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #cwd: string | undefined;
   #child: ChildProcess | undefined;
   #exited: Promise<number | string> = Promise.resolve(0);
   /** Everything it printed, of all its starts. */
@@ -26,7 +27,10 @@ export class MillraceProcess {
     /** `/readyz` of the process. */
     readonly readyUrl: string;
     readonly env?: { readonly [name: string]: string };
+    /** Working directory; this process's own when absent. */
+    readonly cwd?: string;
   }) {
+    this.#cwd = options.cwd;
     this.name = options.name;
     this.#args = options.args;
     this.#readyUrl = options.readyUrl;
@@ -42,6 +46,7 @@ export class MillraceProcess {
     this.startCount++;
     const child = spawn(process.execPath, [launcher, ...this.#args], {
       env: this.#env,
+      cwd: this.#cwd,
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
