@@ -19,6 +19,7 @@ import { partitionCount, topicName } from "./up/pipeline.ts";
 import { planOf, type UpPlan } from "./up/plan.ts";
 import { introductionLines, type Progress, progressLine, Screen } from "./up/screen.ts";
 import { type Services, startServices } from "./up/services.ts";
+import { limitYoungGeneration } from "./up/young-generation.ts";
 import { version } from "./version.ts";
 
 /** Time between two looks at the figures, milliseconds. */
@@ -35,6 +36,7 @@ const stopMsMax = 10_000;
 /** Runs until it is told to end. Throws what kept it from starting. */
 export async function runUp(options: UpCommandOptions): Promise<void> {
   process.title = "millrace up";
+  limitYoungGeneration();
   const plan = planOf(options, process.env, process.cwd());
   const output = new Output(process, () => undefined);
   const ending = new Ending(output);

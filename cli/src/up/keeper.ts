@@ -8,7 +8,7 @@ import { mustHold } from "./hold.ts";
 import type { Services } from "./services.ts";
 
 /** Time between two looks, milliseconds. In it the sources read less than the margin of the hold. */
-const intervalMs = 100;
+const intervalMs = 200;
 
 /** Watches the sizes until it is stopped. */
 export class Keeper {

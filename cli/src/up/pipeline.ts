@@ -21,6 +21,9 @@ const lineBytesMax = 4 * 1024 * 1024;
 /** `max.message.bytes` of the topic: a longest line with its headers. */
 export const messageBytesMax = 5 * 1024 * 1024;
 
+/** Records of one transaction: one fsync. */
+const batchRecords = 2_000;
+
 /** Records in the channel at most. */
 const channelRecordsMax = 5_000_000;
 
@@ -37,6 +40,7 @@ export function pipelineOf(plan: UpPlan, layout: Layout): Record<string, unknown
         ...(plan.from === "last" ? { firstSightBytes } : {}),
         ...(plan.from === "end" ? { skipToEnd: true } : {}),
         maxLineBytes: lineBytesMax,
+        batchSize: batchRecords,
         fileHeader: true,
         byteOffsetHeader: true,
         interceptors: [{ name: "host", type: "host", useIP: false }],

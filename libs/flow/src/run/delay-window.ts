@@ -2,6 +2,8 @@
 
 /** Samples kept; beyond it the oldest go first. */
 const samplesMax = 1_000;
+/** A percentile is worked out again after this long, milliseconds: statuses are read often. */
+const staleMs = 500;
 /** Age at which a sample no longer counts, milliseconds. */
 const ageMsMax = 60_000;
 
@@ -14,6 +16,7 @@ interface Sample {
 /** A sliding window of delays, each standing for a number of records. */
 export class DelayWindow {
   #samples: Sample[] = [];
+  #last: { readonly atMs: number; readonly p99Ms: number | undefined } | undefined;
 
   /** `atMs` never goes back. */
   add(delayMs: number, records: number, atMs: number): void {
@@ -24,6 +27,13 @@ export class DelayWindow {
 
   /** The delay that 99 % of the records had at most; undefined without samples. */
   p99Ms(nowMs: number): number | undefined {
+    if (this.#samples.length === 0) return undefined;
+    if (this.#last === undefined || nowMs - this.#last.atMs >= staleMs)
+      this.#last = { atMs: nowMs, p99Ms: this.#workedOut(nowMs) };
+    return this.#last.p99Ms;
+  }
+
+  #workedOut(nowMs: number): number | undefined {
     const present = this.#samples.slice(-samplesMax).filter((sample) => nowMs - sample.atMs <= ageMsMax);
     this.#samples = present;
     const total = present.reduce((sum, sample) => sum + sample.records, 0);
