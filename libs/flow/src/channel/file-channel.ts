@@ -15,7 +15,13 @@ import type { Clock, Timer } from "@millrace/runtime";
 import type { Telemetry } from "@millrace/telemetry";
 import { ByteMarks } from "./byte-marks.ts";
 import { channelRecordsLost, channelSaveFailed } from "./events.ts";
-import { advanceStartBytes, byteMarkInterval, countedBytesInterval, saveDelayMs } from "./limits.ts";
+import {
+  advanceStartBytes,
+  batchBytesTarget,
+  byteMarkInterval,
+  countedBytesInterval,
+  saveDelayMs,
+} from "./limits.ts";
 import { countBytes, type LostRange, ReadAhead } from "./read-ahead.ts";
 import { Room } from "./room.ts";
 import { TakeLedger } from "./take-ledger.ts";
@@ -141,6 +147,11 @@ export class FileChannel implements Channel {
     return this.#checkpoint?.sink === sink ? this.#checkpoint.bytes : undefined;
   }
 
+  /** Largest batch to put, but for a record that is larger. */
+  get batchBytesTarget(): number {
+    return Math.min(batchBytesTarget, this.log.config.segmentBytes);
+  }
+
   /** State changes that the next put carries: a count of bytes, now and then. */
   putState(): StateChange[] {
     const { last } = this.#marks;
@@ -156,6 +167,7 @@ export class FileChannel implements Channel {
   }
 
   async take(recordsMax: number, bytesMax: number): Promise<Take | undefined> {
+    let filledFrom = -1;
     for (;;) {
       const free = this.#isClosed ? undefined : this.#ledger.nextFree(this.log.durableOffset);
       if (free === undefined) return undefined;
@@ -164,7 +176,14 @@ export class FileChannel implements Channel {
         this.#ledger.take(take.from, take.to);
         return take;
       }
-      this.#filling ??= this.#fill(free.from);
+      if (this.#filling === undefined) {
+        invariant(
+          filledFrom !== free.from,
+          `channel ${this.name}: a read at ${free.from} gives it or loses it`,
+        );
+        filledFrom = free.from;
+        this.#filling = this.#fill(free.from);
+      }
       await this.#filling;
     }
   }
@@ -290,7 +309,8 @@ export class FileChannel implements Channel {
     durable.then(
       () => {
         this.#setResolved(position);
-        if (releasedBytes - this.#advancedBytes < advanceStartBytes) return;
+        const { segmentBytes } = this.log.config;
+        if (releasedBytes - this.#advancedBytes < Math.min(advanceStartBytes, segmentBytes)) return;
         this.#advancedBytes = releasedBytes;
         // a rewind since then wants the records back
         this.log.advanceStart(Math.min(position, this.#ledger.position));

@@ -20,6 +20,9 @@ export interface OpenFileChannelOptions {
 /** The file channel of this name, with its id of old, or a new one. */
 export async function openFileChannel(options: OpenFileChannelOptions): Promise<FileChannel> {
   const { directory, name, segmentBytes = segmentBytesDefault } = options;
+  // a batch is never larger than a segment file
+  const recordBytes = Math.min(options.limits.recordBytes, segmentBytes);
+  const fitting = { ...options, limits: { ...options.limits, recordBytes } };
   const config = {
     ...defaultLogConfig,
     segmentBytes,
@@ -33,10 +36,10 @@ export async function openFileChannel(options: OpenFileChannelOptions): Promise<
   const present = channelLog(directory, name);
   if (present === undefined) {
     const id = { kind: "channel" as const, channelId: randomId(), channelName: name };
-    return FileChannel.open({ ...options, log: await directory.createLog(id, config) });
+    return FileChannel.open({ ...fitting, log: await directory.createLog(id, config) });
   }
   present.alterConfig(config);
-  return FileChannel.open({ ...options, log: present });
+  return FileChannel.open({ ...fitting, log: present });
 }
 
 /** The log of the channel of this name. */

@@ -9,11 +9,14 @@ import { batchBytesMax, batchBytesTarget } from "./limits.ts";
 
 /** Framing counted per record beside its fields: about what a batch of one adds. */
 const framingBytes = 64;
+/** Two lengths. */
+const headerFramingBytes = 10;
 
-/** About what a record takes: its fields, its headers and 64 bytes. What limits are compared with. */
+/** What a record takes in a batch of its own, at most: its fields, its headers and framing. Limits are compared with it. */
 export function recordSizeBytes(record: FlowRecord): number {
   let size = framingBytes + (record.key?.length ?? 0) + (record.value?.length ?? 0);
-  for (const header of record.headers) size += header.key.length + (header.value?.length ?? 0) + 4;
+  for (const header of record.headers)
+    size += header.key.length + (header.value?.length ?? 0) + headerFramingBytes;
   if (record.streamId !== undefined) size += record.streamId.length + streamHeader.length;
   return size;
 }
@@ -25,16 +28,19 @@ export function recordsSizeBytes(records: readonly FlowRecord[]): number {
   return size;
 }
 
-/** Encodes records, in order, into as few batches as the batch size allows. Throws RECORD_TOO_LARGE, INVALID_RECORD. */
-export function encodeRecords(records: readonly FlowRecord[]): Uint8Array[] {
+/**
+ * Encodes records, in order, into batches of at most `bytesTarget`; a larger record has a batch of its own.
+ * Throws RECORD_TOO_LARGE, INVALID_RECORD.
+ */
+export function encodeRecords(records: readonly FlowRecord[], bytesTarget = batchBytesTarget): Uint8Array[] {
   const batches: Uint8Array[] = [];
   let builder: BatchBuilder | undefined;
   for (const record of records) {
     const stored = toStored(record);
-    const isLarge = recordSizeBytes(record) > batchBytesTarget;
+    const isLarge = recordSizeBytes(record) > bytesTarget;
     if (builder !== undefined && !isLarge && builder.append(stored)) continue;
     if (builder !== undefined) batches.push(finish(builder));
-    builder = new BatchBuilder({ bytesMax: isLarge ? batchBytesMax : batchBytesTarget + framingBytes });
+    builder = new BatchBuilder({ bytesMax: isLarge ? batchBytesMax : bytesTarget });
     invariant(builder.append(stored), "an empty batch takes a record");
     if (!isLarge) continue;
     batches.push(finish(builder));

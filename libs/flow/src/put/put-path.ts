@@ -256,7 +256,7 @@ export class PutPath {
       durable.catch(() => undefined);
       return undefined;
     }
-    const batches = encodeRecords(records);
+    const batches = encodeRecords(records, Math.min(...files.map((file) => file.batchBytesTarget)));
     const logs = files.map((file) => file.log);
     const counts = files.flatMap((file) => file.putState());
     const { durable } = directory.commit(
