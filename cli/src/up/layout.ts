@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, realpathSync, statSync, writeFileSyn
 import { homedir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { AppError } from "@millrace/base";
-import { type DirectoryLock, errorCode, lockDirectory } from "@millrace/runtime";
+import { type DirectoryLock, directoryError, errorCode, lockDirectory } from "@millrace/runtime";
 
 /** File that tells sources to leave the whole directory alone (see the taildir source). */
 const marker = ".millrace-directory";
@@ -45,7 +45,8 @@ export function openLayout(path: string): Layout {
       lock,
     };
   } catch (error) {
-    if (error instanceof AppError) throw error;
+    const known = directoryError(root, error);
+    if (known instanceof AppError) throw known;
     throw notUsable(root, errorCode(error) ?? String(error), error);
   }
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { AppError, invariant } from "@millrace/base";
 import { type BatchHeader, readBatchHeader } from "@millrace/record";
-import { type DirectoryLock, lockDirectory, realDisk, replaceFile } from "@millrace/runtime";
+import { type DirectoryLock, directoryError, lockDirectory, realDisk, replaceFile } from "@millrace/runtime";
 import { DirectoryCore } from "./directory-core.ts";
 import { recoverDirectory } from "./directory-recovery.ts";
 import { appendEntryBytes, type EntryAppend, type EntryTarget, entryKind } from "./journal-format.ts";
@@ -43,6 +43,14 @@ const cleanMarkName = ".kafka_cleanshutdown";
  * LINEAGE_REFUSED, RECORD_LOST_ON_DISK (the journal itself is damaged), STORAGE_FAILED.
  */
 export async function openDataDirectory(options: DirectoryOptions): Promise<DataDirectory> {
+  try {
+    return await openLocked(options);
+  } catch (error) {
+    throw directoryError(options.path, error);
+  }
+}
+
+async function openLocked(options: DirectoryOptions): Promise<DataDirectory> {
   const { path, disk, clock } = options;
   const startedMs = clock.monotonicMs();
   await disk.makeDirectory(path);

@@ -126,7 +126,7 @@ function checkIdentity(path: string, meta: DirectoryMeta, identity: DirectoryIde
   if (meta.role !== identity.role) {
     throw new AppError(
       "INVALID_CONFIG",
-      `${path} is the data directory of role ${meta.role}, not of ${identity.role}`,
+      `${path} is the data directory of role ${meta.role}, not of ${identity.role}: choose another directory`,
     );
   }
   if (meta.clusterId !== null && identity.clusterId !== undefined && meta.clusterId !== identity.clusterId) {
@@ -138,7 +138,7 @@ function checkIdentity(path: string, meta: DirectoryMeta, identity: DirectoryIde
   if (meta.nodeId !== null && identity.nodeId !== undefined && meta.nodeId !== identity.nodeId) {
     throw new AppError(
       "CLUSTER_MISMATCH",
-      `${path} belongs to node ${meta.nodeId}, not to ${identity.nodeId}`,
+      `${path} belongs to node ${meta.nodeId}, not to ${identity.nodeId}: start it under that id, or choose another directory`,
     );
   }
 }

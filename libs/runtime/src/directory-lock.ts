@@ -5,7 +5,7 @@
  * own): the kernel drops it when the process dies, however it dies, and it holds between containers that share a
  * volume. Who holds it is written beside it, for the message only.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { AppError } from "@millrace/base";
@@ -15,9 +15,14 @@ export interface DirectoryLock {
   release(): void;
 }
 
-/** Takes the lock of `directory` (which exists) or throws ALREADY_LOCKED naming the holder. */
+/**
+ * Takes the lock of `directory` (which exists) or throws ALREADY_LOCKED naming the holder; the system's error (EACCES,
+ * ENOTDIR) when it cannot be written.
+ */
 export function lockDirectory(directory: string): DirectoryLock {
   const ownerPath = join(directory, ".lock.owner");
+  // SQLite would only say that it cannot open its file.
+  accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   const database = new DatabaseSync(join(directory, ".lock"));
   try {
     database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE;");

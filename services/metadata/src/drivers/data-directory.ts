@@ -6,7 +6,15 @@
  */
 import { join } from "node:path";
 import { AppError } from "@millrace/base";
-import { type Disk, isId, lockDirectory, randomId, readWholeFile, replaceFile } from "@millrace/runtime";
+import {
+  type Disk,
+  directoryError,
+  isId,
+  lockDirectory,
+  randomId,
+  readWholeFile,
+  replaceFile,
+} from "@millrace/runtime";
 
 const formatVersion = 1;
 
@@ -40,6 +48,14 @@ export async function openMetadataDirectory(
   path: string,
   nodeId: string,
 ): Promise<MetadataDirectory> {
+  try {
+    return await openLocked(disk, path, nodeId);
+  } catch (error) {
+    throw directoryError(path, error);
+  }
+}
+
+async function openLocked(disk: Disk, path: string, nodeId: string): Promise<MetadataDirectory> {
   await disk.makeDirectory(path);
   const lock = lockDirectory(path);
   try {
@@ -111,7 +127,7 @@ async function readMeta(disk: Disk, path: string): Promise<MetadataMeta | undefi
   if (!isWhole) {
     throw new AppError(
       "INVALID_CONFIG",
-      `${path} is not of a metadata directory (role ${String(meta.role)})`,
+      `${path} is not of a metadata directory (role ${String(meta.role)}): choose another directory`,
     );
   }
   return meta as MetadataMeta;
