@@ -13,8 +13,8 @@
 import { invariant, type Range, RangeSet } from "@millrace/base";
 import type { SinkFeedback } from "@millrace/flow";
 
-/** Sequences reserved ahead in one note. */
-const reservedSequences = 16_384;
+/** Sequences reserved ahead in one note by default. */
+const reservedSequencesDefault = 16_384;
 
 /** The notes of a sink, durably. */
 export type NoteStore = Pick<SinkFeedback, "notes" | "setNotes" | "resolvedThrough" | "nextOffset">;
@@ -43,15 +43,21 @@ export class ReceiverNotes {
   readonly #noted = new Map<string, RangeSet>();
   readonly #uncertain = new Map<string, RangeSet>();
   #doubtful = new RangeSet();
+  readonly #reservedSequences: number;
   #store: NoteStore;
   /** Changes of the notes, one after the other. */
   #changing: Promise<void> = Promise.resolve();
   #reservingAhead: Promise<void> | undefined;
 
-  constructor(channelId: string, store: NoteStore, options: { readonly isVolatile: boolean }) {
+  constructor(
+    channelId: string,
+    store: NoteStore,
+    options: { readonly isVolatile: boolean; readonly reservedSequences?: number },
+  ) {
     this.#receiverPrefix = `receiver/${channelId}/`;
     this.#doubtfulKey = `doubtful/${channelId}`;
     this.#isDurable = !options.isVolatile;
+    this.#reservedSequences = options.reservedSequences ?? reservedSequencesDefault;
     this.#store = store;
     if (!this.#isDurable) return;
     for (const [key, bytes] of store.notes(this.#receiverPrefix)) {
@@ -87,7 +93,7 @@ export class ReceiverNotes {
   /** Makes sure, durably, that [from, to) is noted for `receiver`. No other may be uncertain about any of it. */
   async reserve(receiver: string, from: number, to: number): Promise<void> {
     if (!this.#isNoted(receiver, from, to)) await this.#extend(receiver, from, to);
-    else if (!this.#isNoted(receiver, to, to + reservedSequences / 2)) {
+    else if (!this.#isNoted(receiver, to, to + Math.ceil(this.#reservedSequences / 2))) {
       // In good time, so that no send waits for it; a failure shows when the block is needed.
       this.#reservingAhead ??= this.#extend(receiver, to, to)
         .catch(() => undefined)
@@ -141,7 +147,7 @@ export class ReceiverNotes {
       const changed = new Map([[receiver, noted]]);
       const before = noted.count;
       noted.add(from, to);
-      const ahead = new RangeSet([{ from: to, to: to + reservedSequences }]);
+      const ahead = new RangeSet([{ from: to, to: to + this.#reservedSequences }]);
       for (const [other, ranges] of this.#noted) {
         if (other === receiver) continue;
         // Delivered long ago: its note goes.
