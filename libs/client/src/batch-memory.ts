@@ -13,25 +13,35 @@ export type Slab = Buffer;
 
 /** See the file's comment. */
 export class BatchMemory {
-  readonly #slabBytes: number;
-  readonly #freeMax: number;
-  readonly #free: Slab[] = [];
+  /** Two sizes: batches as they are closed, and those that went on growing while their partition had no room. */
+  readonly #classes: readonly { readonly slabBytes: number; readonly free: Slab[] }[];
+  readonly #freeBytesMax: number;
+  #freeBytes = 0;
 
-  /** `batchBytes`: size at which batches are closed; `bufferBytes`: the producer's buffer, the bound of what is kept. */
-  constructor(batchBytes: number, bufferBytes: number) {
-    this.#slabBytes = requestHeadroomBytes + batchBytes;
-    this.#freeMax = Math.ceil(bufferBytes / batchBytes);
+  /** Bytes: of a batch as it is closed, of the largest batch, of the producer's buffer (the bound of what is kept). */
+  constructor(batchBytes: number, batchBytesMax: number, bufferBytes: number) {
+    this.#classes = [batchBytes, batchBytesMax].map((bytes) => ({
+      slabBytes: requestHeadroomBytes + bytes,
+      free: [],
+    }));
+    this.#freeBytesMax = bufferBytes;
   }
 
   /** A slab that holds a batch of at least `bytesMin`. */
   take(bytesMin: number): Slab {
-    if (requestHeadroomBytes + bytesMin > this.#slabBytes)
-      return Buffer.allocUnsafeSlow(requestHeadroomBytes + bytesMin);
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#slabBytes);
+    const slabBytes = requestHeadroomBytes + bytesMin;
+    const fitting = this.#classes.find((each) => each.slabBytes >= slabBytes);
+    const slab = fitting?.free.pop();
+    if (slab === undefined) return Buffer.allocUnsafeSlow(fitting?.slabBytes ?? slabBytes);
+    this.#freeBytes -= slab.byteLength;
+    return slab;
   }
 
   /** Gives a slab back. Nobody else may hold it any more. */
   give(slab: Slab): void {
-    if (slab.byteLength === this.#slabBytes && this.#free.length < this.#freeMax) this.#free.push(slab);
+    const own = this.#classes.find((each) => each.slabBytes === slab.byteLength);
+    if (own === undefined || this.#freeBytes + slab.byteLength > this.#freeBytesMax) return;
+    this.#freeBytes += slab.byteLength;
+    own.free.push(slab);
   }
 }

@@ -20,6 +20,9 @@ export const retryCapMs = 1_000;
 /** Default size at which a batch is closed and sent. */
 export const batchBytesDefault = 256 * 1024;
 
+/** Size up to which a batch grows while its partition has no room for it; below the default `max.message.bytes`. */
+export const grownBatchBytesMax = 1_000_000;
+
 /** Default time a batch waits for more records. */
 export const lingerMsDefault = 5;
 

@@ -90,7 +90,7 @@ export class MetadataView {
     return () => this.#listeners.delete(run);
   }
 
-  /** Takes a message in. Throws CLUSTER_MISMATCH when it is of another history. */
+  /** Takes a message in. Throws HISTORY_MISMATCH when it is of another history. */
   apply(message: WatchMetadataResponse): void {
     if (message.token !== undefined) this.#checkHistory(message.token, message.event?.$case === "snapshot");
     const { event } = message;
@@ -118,7 +118,7 @@ export class MetadataView {
       (next.sequence === known.sequence && next.hash !== known.hash);
     if (!isOther) return;
     throw new AppError(
-      "CLUSTER_MISMATCH",
+      "HISTORY_MISMATCH",
       `the metadata service tells another history: log ${next.logId} at ${next.sequence}, this node has followed log ${known.logId} up to ${known.sequence}. Its metadata was lost or restored; nothing of it is applied here`,
       { metadata: { logId: next.logId, knownLogId: known.logId } },
     );

@@ -3,10 +3,9 @@
  * them. Sequences are given when a batch is handed to the sender, so what waits has none yet.
  */
 import { AppError, advanceWireSequence } from "@millrace/base";
-import type { CompressionName, Record } from "@millrace/record";
+import { batchBytesMaxDefault, type CompressionName, type Record } from "@millrace/record";
 import type { Clock } from "@millrace/runtime";
 import type { BatchMemory } from "./batch-memory.ts";
-import { smallBatchBytes } from "./limits.ts";
 import { type LeaderSource, PartitionSender, type SendStreams } from "./partition-sender.ts";
 import { type AckTarget, ProducerBatch } from "./producer-batch.ts";
 import type { SendWindow } from "./send-window.ts";
@@ -21,7 +20,10 @@ export interface ProducerIdentity {
 export interface AccumulatorOptions {
   readonly topicId: string;
   readonly partition: number;
+  /** Size at which a batch is closed when its partition has room for it. */
   readonly batchBytes: number;
+  /** Size up to which it grows while there is none, where the topic takes so much. */
+  readonly batchBytesMax: number;
   readonly lingerMs: number;
   readonly deliveryTimeoutMs: number;
   readonly inFlightMax: number;
@@ -68,7 +70,7 @@ export class PartitionAccumulator {
   /** Adds a record that has its place in the buffer. Throws INVALID_RECORD, RECORD_TOO_LARGE. */
   append(record: Record, reservedBytes: number, target: AckTarget): void {
     const open = this.#open;
-    if (open !== undefined && open.sizeBytes + reservedBytes > this.#options.batchBytes) this.#closeOpen();
+    if (open !== undefined && open.sizeBytes + reservedBytes > this.#limitBytes()) this.#closeOpen();
     if (this.#open?.append(record, reservedBytes, target) === true) return this.#afterAppend();
     this.#closeOpen();
     const fresh = this.#newBatch();
@@ -91,7 +93,7 @@ export class PartitionAccumulator {
   /** Hands batches to the sender while it has room. */
   drain(): void {
     while (this.#sender.hasRoom) {
-      if (this.#closed.length === 0 && this.#hasLingered) this.#closeOpen();
+      if (this.#closed.length === 0 && this.#isDue()) this.#closeOpen();
       const batch = this.#closed.shift();
       if (batch === undefined) return;
       this.#hand(batch);
@@ -104,6 +106,19 @@ export class PartitionAccumulator {
     this.#failWaiting(error);
   }
 
+  /** True when the open batch waits for nothing but its turn. */
+  #isDue(): boolean {
+    return this.#hasLingered || (this.#open?.sizeBytes ?? 0) >= this.#options.batchBytes;
+  }
+
+  /** Where the open batch ends: few large batches are cheaper than many that wait. */
+  #limitBytes(): number {
+    const { batchBytes, batchBytesMax, cache, topicId } = this.#options;
+    const told = Number(cache.peek(topicId)?.config["max.message.bytes"] ?? batchBytesMaxDefault);
+    const wanted = this.#sender.hasRoom && this.#closed.length === 0 ? batchBytes : batchBytesMax;
+    return Math.min(wanted, told);
+  }
+
   #failWaiting(error: AppError): void {
     const waiting = this.#closed.splice(0);
     if (this.#open !== undefined) waiting.push(this.#open);
@@ -114,7 +129,7 @@ export class PartitionAccumulator {
   #newBatch(): ProducerBatch {
     const { partition, deliveryTimeoutMs, compression, memory, clock } = this.#options;
     const deadlineMs = clock.monotonicMs() + deliveryTimeoutMs;
-    const options = { compression, memory, startsLarge: this.#lastClosedBytes > smallBatchBytes };
+    const options = { compression, memory, expectedBytes: this.#lastClosedBytes };
     const batch = new ProducerBatch(partition, deadlineMs, options, (settled) => this.#onSettled(settled));
     this.#options.onOpenedBatch(batch);
     this.#hasLingered = false;
@@ -131,7 +146,7 @@ export class PartitionAccumulator {
   }
 
   #afterAppend(): void {
-    if (this.#open !== undefined && this.#open.sizeBytes >= this.#options.batchBytes) this.#closeOpen();
+    if (this.#open !== undefined && this.#open.sizeBytes >= this.#limitBytes()) this.#closeOpen();
     if (this.#closed.length > 0) this.drain();
   }
 
@@ -173,6 +188,10 @@ export class PartitionAccumulator {
       this.#options.onTopicGone(error);
       return;
     }
+    if (error.reason === "RECORD_TOO_LARGE" && head.count > 1) {
+      this.#splitFirst(head, error, window);
+      return;
+    }
     if (this.#identity === undefined || !losesSequence(head, error)) {
       this.#giveUp([head], error, window);
       if (this.#identity !== undefined) this.#restamp(window.unacked, head.baseSequence);
@@ -186,6 +205,16 @@ export class PartitionAccumulator {
     } catch (thrown) {
       this.#giveUp([...window.unacked], AppError.from(thrown), window);
     }
+  }
+
+  /** The topic takes less than was known: the records go out in smaller batches, later ones are made so. */
+  #splitFirst(head: ProducerBatch, error: AppError, window: SendWindow<ProducerBatch>): void {
+    const { cache, clock, topicId } = this.#options;
+    void cache.isGone(topicId, error, clock); // a refresh; a topic that is gone is found by the next batch
+    const halves = head.split();
+    for (const half of halves) this.#options.onOpenedBatch(half);
+    window.replaceFirst(halves);
+    if (this.#identity !== undefined) this.#restamp(window.unacked, head.baseSequence);
   }
 
   #restamp(batches: readonly ProducerBatch[], fromSequence: number): void {

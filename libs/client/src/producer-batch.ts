@@ -2,6 +2,7 @@
 import { AppError } from "@millrace/base";
 import {
   BatchBuilder,
+  decodeBatch,
   type CompressionName,
   type ProducerStamp,
   type Record,
@@ -17,6 +18,14 @@ export interface AckTarget {
   /** `baseOffset` -1: a recognised repetition whose offset is no longer known. */
   acked(partition: number, baseOffset: number, count: number): void;
   failed(error: AppError, count: number): void;
+}
+
+/** How batches are made. */
+export interface BatchOptions {
+  readonly compression: CompressionName;
+  readonly memory: BatchMemory;
+  /** What it will be as far as one can tell: above {@link smallBatchBytes} it is built in a slab from the start. */
+  readonly expectedBytes: number;
 }
 
 /** First memory of a batch that is not expected to be large. */
@@ -44,7 +53,9 @@ export class ProducerBatch implements SenderBatch {
   baseSequence = -1;
   /** Where the batch was built, with room in front; undefined for small and compressed ones. */
   slab: Slab | undefined;
+  #outgrown: Slab | undefined;
   readonly #builder: BatchBuilder;
+  readonly #options: BatchOptions;
   readonly #memory: BatchMemory;
   /** Who waits, and for how many records each, in the records' order. */
   readonly #targets: AckTarget[] = [];
@@ -56,28 +67,24 @@ export class ProducerBatch implements SenderBatch {
   constructor(
     partition: number,
     deadlineMs: number,
-    options: {
-      readonly compression: CompressionName;
-      readonly memory: BatchMemory;
-      /** True: it will be large, so it is built in a slab from the start. */
-      readonly startsLarge: boolean;
-    },
+    options: BatchOptions,
     onSettled: (batch: ProducerBatch) => void,
   ) {
     this.partition = partition;
     this.deadlineMs = deadlineMs;
+    this.#options = options;
     this.#memory = options.memory;
-    let isFirst = !options.startsLarge;
+    let wantedBytes = options.expectedBytes <= smallBatchBytes ? firstBytes : options.expectedBytes;
     this.#builder = new BatchBuilder({
       compression: options.compression,
       bytesMax: builtBytesMax,
       allocate: (bytesMin) => {
-        if (isFirst && bytesMin <= smallBatchBytes) {
-          isFirst = bytesMin <= firstBytes;
-          return Buffer.allocUnsafeSlow(isFirst ? firstBytes : smallBatchBytes);
-        }
-        const outgrown = this.slab;
-        this.slab = this.#memory.take(Math.max(bytesMin, (outgrown?.byteLength ?? 0) * 2));
+        // the first time what is expected; then, small memory outgrown once, as little as is needed of the next size
+        const bytes = Math.max(bytesMin, wantedBytes);
+        wantedBytes = smallBatchBytes;
+        if (bytes <= smallBatchBytes) return Buffer.allocUnsafeSlow(bytes);
+        this.#outgrown = this.slab;
+        this.slab = this.#memory.take(bytes);
         return this.slab.subarray(requestHeadroomBytes);
       },
     });
@@ -120,6 +127,8 @@ export class ProducerBatch implements SenderBatch {
   build(stamp: ProducerStamp | undefined): void {
     this.baseSequence = stamp?.baseSequence ?? -1;
     this.#bytes = this.#builder.build(stamp ?? {});
+    if (this.#outgrown !== undefined) this.#memory.give(this.#outgrown);
+    this.#outgrown = undefined;
     if (this.slab === undefined || this.#bytes.buffer === this.slab.buffer) return;
     this.#memory.give(this.slab); // compressed: the batch is elsewhere
     this.slab = undefined;
@@ -130,6 +139,34 @@ export class ProducerBatch implements SenderBatch {
     this.baseSequence = stamp.baseSequence;
     this.mayBeInLog = false;
     setProducer(this.bytes, 0, stamp);
+  }
+
+  /**
+   * Two batches with a half of the records each, in its place: for a topic whose `max.message.bytes` became smaller than
+   * the producer knew. Its senders wait for the halves.
+   */
+  split(): [ProducerBatch, ProducerBatch] {
+    const records = decodeBatch(this.bytes);
+    const targets = this.#targets.flatMap((target, i) =>
+      new Array<AckTarget>(this.#counts[i] as number).fill(target),
+    );
+    const middle = records.length >>> 1;
+    const firstReserved = Math.floor((this.reservedBytes * middle) / records.length);
+    const part = (from: number, to: number, reservedBytes: number): ProducerBatch => {
+      const batch = new ProducerBatch(this.partition, this.deadlineMs, this.#options, this.#onSettled);
+      for (let i = from; i < to; i++) batch.append(records[i] as Record, 0, targets[i] as AckTarget);
+      batch.reservedBytes = reservedBytes;
+      batch.build(undefined);
+      return batch;
+    };
+    const halves: [ProducerBatch, ProducerBatch] = [
+      part(0, middle, firstReserved),
+      part(middle, records.length, this.reservedBytes - firstReserved),
+    ];
+    this.reservedBytes = 0;
+    this.#onSettled(this);
+    void Promise.all(halves.map((half) => half.done)).then(() => this.#resolveDone());
+    return halves;
   }
 
   onAcked(answer: ProduceAnswer): void {

@@ -13,6 +13,7 @@ import {
   batchBytesDefault,
   bufferBytesDefault,
   deliveryTimeoutMsDefault,
+  grownBatchBytesMax,
   inFlightPerPartitionMax,
   lingerMsDefault,
   waitingSendsMax,
@@ -70,6 +71,7 @@ export class Producer {
   readonly #options: Required<ProducerOptions>;
   readonly #budget: ByteBudget;
   readonly #memory: BatchMemory;
+  readonly #batchBytesMax: number;
   readonly #topics = new Map<string, TopicState>();
   readonly #unsettled = new Set<ProducerBatch>();
   readonly #closing = new AbortController();
@@ -96,7 +98,10 @@ export class Producer {
       );
     }
     this.#budget = new ByteBudget(this.#options.bufferBytes);
-    this.#memory = new BatchMemory(this.#options.batchBytes, this.#options.bufferBytes);
+    const { batchBytes, bufferBytes } = this.#options;
+    // a batch that has grown must not be all that the buffer holds
+    this.#batchBytesMax = Math.max(batchBytes, Math.min(grownBatchBytesMax, Math.floor(bufferBytes / 8)));
+    this.#memory = new BatchMemory(batchBytes, this.#batchBytesMax, bufferBytes);
   }
 
   /** Aborted when the producer is closed. */
@@ -300,6 +305,7 @@ export class Producer {
         topicId: info.topicId,
         partition,
         batchBytes: this.#options.batchBytes,
+        batchBytesMax: this.#batchBytesMax,
         lingerMs: this.#options.lingerMs,
         deliveryTimeoutMs: this.#options.deliveryTimeoutMs,
         inFlightMax: this.#options.maxInFlightPerPartition,

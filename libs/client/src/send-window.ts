@@ -118,9 +118,16 @@ export class SendWindow<Batch extends WindowBatch> {
     if (index < this.#next) this.#next--;
   }
 
+  /** Puts others in the place of the first batch. Only while nothing is in flight. */
+  replaceFirst(batches: readonly Batch[]): void {
+    invariant(this.#inFlight === 0, "nothing is in flight when a batch is replaced");
+    this.#unacked.splice(0, 1, ...batches);
+  }
+
   /** Goes on from the first batch. */
   restart(): void {
     invariant(this.#inFlight === 0, "nothing is in flight at a restart");
+    for (const batch of this.#unacked) batch.order = this.#added++;
     this.#isRecovering = false;
     this.#next = 0;
   }

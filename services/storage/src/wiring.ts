@@ -18,6 +18,7 @@ import {
   createRpcServer,
   type ListenerOptions,
   type RpcServer,
+  type ServerIdentity,
   type TlsClientOptions,
 } from "@millrace/rpc";
 import { type Clock, type Disk, realDisk, Shutdown, systemClock } from "@millrace/runtime";
@@ -144,19 +145,8 @@ class StorageNode {
       clock: this.#clock,
       onProducerId: (producerId) => floors.noteProducerId(producerId),
     });
-    const refused = telemetry.metrics.counter(events.refusedBatches);
-    const appendSeconds = telemetry.metrics.histogram(events.appendSeconds);
-    const parts = new ServiceParts({
-      partitions,
-      appender,
-      clock: this.#clock,
-      identity: identityOf(directory, nodeId, () => session),
-      streamCreditBytes: options.streamCreditBytes ?? streamCreditBytesDefault,
-      requestBytesMax: options.requestBytesMax ?? requestBytesMaxDefault,
-      stopping: this.#stopping.promise,
-      onRefused: (reason) => refused.inc({ reason }),
-      onAppendMs: (ms) => appendSeconds.observe(ms / 1000),
-    });
+    const identity = identityOf(directory, nodeId, () => session);
+    const parts = this.#parts(partitions, appender, identity, telemetry);
     addStorageService(server, parts);
     const listeners = await server.start();
     this.#shutdown.register("listeners", () => server.stop(drainMsMax));
@@ -189,6 +179,27 @@ class StorageNode {
         return failures;
       },
     };
+  }
+
+  #parts(
+    partitions: Partitions,
+    appender: Appender,
+    identity: ServerIdentity,
+    telemetry: Telemetry,
+  ): ServiceParts {
+    const refused = telemetry.metrics.counter(events.refusedBatches);
+    const appendSeconds = telemetry.metrics.histogram(events.appendSeconds);
+    return new ServiceParts({
+      partitions,
+      appender,
+      identity,
+      clock: this.#clock,
+      streamCreditBytes: this.#options.streamCreditBytes ?? streamCreditBytesDefault,
+      requestBytesMax: this.#options.requestBytesMax ?? requestBytesMaxDefault,
+      stopping: this.#stopping.promise,
+      onRefused: (reason) => refused.inc({ reason }),
+      onAppendMs: (ms) => appendSeconds.observe(ms / 1000),
+    });
   }
 
   #openDirectory(reports: DirectoryReports): Promise<DataDirectory> {
@@ -307,7 +318,7 @@ class StorageNode {
   }
 }
 
-function identityOf(directory: DataDirectory, nodeId: string, session: () => NodeSession) {
+function identityOf(directory: DataDirectory, nodeId: string, session: () => NodeSession): ServerIdentity {
   return {
     clusterId: () => session().clusterId,
     nodeId,
@@ -346,8 +357,16 @@ async function registered(
   telemetry.emit(events.nodeRegistered, { clusterId, nodeEpoch });
 }
 
+/** With the watch broken the node serves what it serves; readiness says that changes wait. */
 function onWatch(failure: AppError | undefined, telemetry: Telemetry): void {
-  if (failure === undefined) return;
+  if (failure === undefined) {
+    telemetry.readiness.set("metadata", { ready: true });
+    return;
+  }
+  telemetry.readiness.set("metadata", {
+    ready: false,
+    reason: `changes of topics and leaders wait: ${failure.message}`,
+  });
   telemetry.emit(events.metadataWatchBroken, { reason: failure.reason, error: failure.message });
 }
 
