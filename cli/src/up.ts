@@ -11,12 +11,12 @@ import { AppError, printable } from "@millrace/base";
 import { type Clock, Shutdown, systemClock } from "@millrace/runtime";
 import type { UpCommandOptions } from "./commands/up.ts";
 import { count, errorLine, exitCode, Output } from "./output.ts";
-import { type Account, accountOf } from "./up/account.ts";
-import { type Reading, readServices } from "./up/cut.ts";
+import { accountOf } from "./up/account.ts";
 import { Keeper } from "./up/keeper.ts";
 import { type Layout, openLayout, shownPath } from "./up/layout.ts";
 import { partitionCount, topicName } from "./up/pipeline.ts";
 import { planOf, type UpPlan } from "./up/plan.ts";
+import { Reader, type Reading } from "./up/reader.ts";
 import { introductionLines, type Progress, progressLine, Screen } from "./up/screen.ts";
 import { type Services, startServices } from "./up/services.ts";
 import { limitYoungGeneration } from "./up/young-generation.ts";
@@ -100,13 +100,15 @@ class Up {
   readonly #parts: UpParts;
   readonly #clock: Clock = systemClock;
   readonly #screen: Screen;
+  readonly #reader: Reader;
   readonly #keeper: Keeper;
   #trouble: string | undefined;
 
   constructor(parts: UpParts) {
     this.#parts = parts;
     this.#screen = new Screen(parts.output, this.#clock);
-    this.#keeper = new Keeper(parts.services, this.#clock);
+    this.#reader = new Reader(parts.services, join(parts.layout.root, "account.json"));
+    this.#keeper = new Keeper(parts.services, this.#reader, this.#clock);
     for (const { failed } of [parts.services.storage, parts.services.connector, parts.services.agent])
       void failed.then((failure) => parts.ending.fail(failure));
   }
@@ -127,12 +129,12 @@ class Up {
     const readyMs = performance.now();
     const startMs = this.#clock.monotonicMs();
     while (
-      !readServices(services).isComplete &&
+      !this.#reader.read().isComplete &&
       this.#clock.monotonicMs() - startMs < firstLookMsMax &&
       !ending.signal.aborted
     )
       await this.#clock.sleep(10, ending.signal);
-    const { streamCount, skipped } = readServices(services);
+    const { streamCount, skipped } = this.#reader.read();
     const readsOwnLog = plan.tails.length === 0;
     const lines = introductionLines({
       version,
@@ -155,8 +157,8 @@ class Up {
   /** Shows the last line again and again until `signal` aborts. */
   async #show(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const reading = readServices(this.#parts.services);
-      this.#screen.progress(progressLine(this.#progressOf(reading)));
+      const reading = this.#reader.read();
+      if (reading.isAccountable) this.#screen.progress(progressLine(this.#progressOf(reading)));
       this.#tellTrouble(reading.trouble);
       await this.#clock.sleep(refreshMs, signal);
     }
@@ -179,10 +181,15 @@ class Up {
     }
   }
 
-  /** The connector publishes what the topic holds. Ends when nothing is in flight, or when `signal` aborts. */
+  /** The connector publishes what came in so far; what others produce meanwhile is not waited for. */
   async #publish(signal: AbortSignal): Promise<void> {
     const { services } = this.#parts;
-    while (!signal.aborted && this.#account().inFlight > 0) {
+    let wanted: number | undefined;
+    while (!signal.aborted) {
+      const { cut, isAccountable } = this.#reader.read();
+      const { in: all, inFlight } = accountOf(cut);
+      if (isAccountable) wanted ??= all;
+      if (wanted !== undefined && all - inFlight >= wanted) return;
       await services.connector.flush();
       await this.#clock.sleep(pollMs, signal);
     }
@@ -192,15 +199,20 @@ class Up {
   async #drain(): Promise<void> {
     const { services, ending } = this.#parts;
     if (ending.failure !== undefined) return;
-    const inFlight = this.#account().inFlight;
-    this.#screen.line(inFlight === 0 ? "stopping" : `stopping: ${count(inFlight, "record")} in flight`);
+    const { cut, isAccountable } = this.#reader.read();
     services.agent.pause();
+    if (!isAccountable) return;
+    this.#screen.line(`stopping: ${count(accountOf(cut).inFlight, "record")} in flight`);
     await this.#publish(AbortSignal.timeout(drainMsMax));
   }
 
   #sayLast(): void {
     const { plan, layout, ending } = this.#parts;
-    const reading = readServices(this.#parts.services);
+    const reading = this.#reader.read();
+    if (!reading.isAccountable) {
+      this.#screen.line(`stopped: what is in flight is on disk; ${plan.again} goes on`);
+      return;
+    }
     const progress = this.#progressOf(reading);
     this.#screen.final(progressLine(progress));
     const where = shownPath(join(layout.out, topicName));
@@ -216,10 +228,6 @@ class Up {
         ? `${plan.isOnce && !ending.signal.aborted ? "done" : "stopped"}: ${count(progress.published, "record")} in ${where}`
         : `stopped: ${count(progress.inFlight, "record")} in flight ${progress.inFlight === 1 ? "is" : "are"} on disk; ${plan.again} goes on`,
     );
-  }
-
-  #account(): Account {
-    return accountOf(readServices(this.#parts.services).cut);
   }
 
   #progressOf({ cut, channelShare, p99Ms, publishedFileCount }: Reading): Progress {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Account, accountOf, type Cut } from "./account.ts";
+import { type Account, accountOf, type Cut, goneBefore } from "./account.ts";
 
 const partition = { start: 0, end: 0, sent: 0, begun: 0, resume: 0, published: 0, setAside: 0 };
 
@@ -12,6 +12,7 @@ const healthy: Cut = {
   channelDone: 90,
   channelTaken: 4,
   setAsideBySink: 0,
+  gone: 0,
   partitions: [
     { ...partition, end: 50, sent: 48, resume: 40, published: 40 },
     { ...partition, end: 44, sent: 44, resume: 20, published: 20 },
@@ -66,6 +67,24 @@ describe("S1: in = published + in flight, lost and doubled", () => {
     expect(accountOf(withPartition({ begun: 30, published: 10 }))).toMatchObject({ lost: 0, doubled: 0 });
   });
 
+  test("L3: a topic that was deleted took its records with it; the account of its namesake begins there", () => {
+    // 90 are done, 30 of them went into the topic that is gone; 4 more are with the sink, of which 2 arrived.
+    const cut: Cut = {
+      ...healthy,
+      partitions: [{ ...partition, end: 62, sent: 60, resume: 50, published: 50 }],
+    };
+    expect(accountOf(cut).lost).toBe(30);
+    expect(goneBefore(cut)).toBe(30);
+    expect(accountOf({ ...cut, gone: goneBefore(cut) })).toEqual({
+      in: 72,
+      published: 50,
+      inFlight: 22,
+      setAside: 0,
+      lost: 0,
+      doubled: 0,
+    });
+  });
+
   test("in = published + in flight + set aside + lost - doubled, whatever the books say", () => {
     const natural = fc.nat({ max: 1_000 });
     const partitions = fc.array(
@@ -87,6 +106,7 @@ describe("S1: in = published + in flight, lost and doubled", () => {
       channelDone: natural,
       channelTaken: natural,
       setAsideBySink: natural,
+      gone: natural,
       partitions,
     });
     fc.assert(

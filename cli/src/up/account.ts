@@ -45,6 +45,8 @@ export interface Cut {
   readonly channelTaken: number;
   /** Records the channel's sink set aside, of those below `channelDone`. */
   readonly setAsideBySink: number;
+  /** Records that went into a topic of the same name that was deleted since (L3): no part of this account. */
+  readonly gone: number;
   readonly partitions: readonly PartitionCut[];
 }
 
@@ -64,43 +66,51 @@ export function accountOf(cut: Cut): Account {
   const sum = (of: (partition: PartitionCut) => number): number =>
     cut.partitions.reduce((total, partition) => total + of(partition), 0);
   const sent = sum((partition) => partition.sent);
-  const end = sum((partition) => partition.end);
   const published = sum((partition) => partition.published);
 
+  const settled = settledBySink(cut, sent);
   const legs = [
     cut.read - cut.setAsideBefore - cut.channelEnd,
-    sinkLeg(cut, sent),
+    settled - sent,
     ...cut.partitions.map(connectorLeg),
   ];
   const lost = legs.reduce((total, leg) => total + Math.max(0, leg), 0);
   const doubled = legs.reduce((total, leg) => total + Math.max(0, -leg), 0);
 
-  // What others produced into the topic came in there.
-  const foreign = end - sent;
-  const setAside = cut.setAsideBefore + cut.setAsideBySink + sum((partition) => partition.setAside);
-  const total = cut.read + foreign;
+  const inChannel = cut.channelEnd - cut.setAsideBySink - cut.gone - settled;
+  const inTopic = sum((partition) => partition.end - reached(partition));
   return {
-    in: total,
+    // What others produced into the topic came in there.
+    in: cut.read - cut.gone + sum((partition) => partition.end - partition.begun) - sent,
     published,
-    inFlight: total - published - setAside - lost + doubled,
-    setAside,
+    inFlight: inChannel + inTopic,
+    setAside: cut.setAsideBefore + cut.setAsideBySink + sum((partition) => partition.setAside),
     lost,
     doubled,
   };
 }
 
+/** Records below a later topic's account: those its first sequences do not follow on (see {@link Cut.gone}). */
+export function goneBefore(cut: Cut): number {
+  const sent = cut.partitions.reduce((total, partition) => total + partition.sent, 0);
+  return Math.max(0, cut.channelDone - cut.setAsideBySink - sent);
+}
+
 /**
- * Sequences the sink is done with, against those the partitions hold. The partitions are ahead by what the sink was
+ * Records of the channel that count as sent. The partitions are ahead of what the sink is done with by what it was
  * handed and has not confirmed yet; being ahead of that is a doubling, being behind is a loss.
  */
-function sinkLeg(cut: Cut, sent: number): number {
-  const done = cut.channelDone - cut.setAsideBySink;
-  if (sent < done) return done - sent;
-  return -Math.max(0, sent - done - cut.channelTaken);
+function settledBySink({ channelDone, channelTaken, setAsideBySink, gone }: Cut, sent: number): number {
+  const done = channelDone - setAsideBySink - gone;
+  return Math.max(done, Math.min(sent, done + channelTaken));
+}
+
+/** Offset below which nothing is to come any more: published, set aside, or taken by retention. */
+function reached({ start, begun, resume }: PartitionCut): number {
+  return Math.max(resume, begun, start);
 }
 
 /** Offsets below the connector's resume, against its books; what retention took before it came is lost. */
-function connectorLeg({ start, begun, resume, published, setAside }: PartitionCut): number {
-  const overtaken = Math.max(0, start - Math.max(resume, begun));
-  return overtaken + (resume - begun) - published - setAside;
+function connectorLeg(partition: PartitionCut): number {
+  return reached(partition) - partition.begun - partition.published - partition.setAside;
 }

@@ -3,8 +3,8 @@
  * and channel grow over their limit.
  */
 import type { Clock } from "@millrace/runtime";
-import { type Reading, readServices } from "./cut.ts";
 import { mustHold } from "./hold.ts";
+import type { Reader, Reading } from "./reader.ts";
 import type { Services } from "./services.ts";
 
 /** Time between two looks, milliseconds. In it the sources read less than the margin of the hold. */
@@ -17,12 +17,10 @@ export class Keeper {
   readonly #loop: Promise<void>;
   #isHeld = false;
 
-  constructor(services: Services, clock: Clock) {
+  /** Holds at once: what is there from the last start must not go before its task says where it stands. */
+  constructor(services: Services, reader: Reader, clock: Clock) {
     this.#services = services;
-    // Before anything is published: what is there from the last start must not go.
-    for (const { topicId, partition } of services.storage.partitions())
-      services.storage.holdRetention(topicId, partition, 0);
-    this.#loop = this.#run(clock);
+    this.#loop = this.#run(reader, clock);
   }
 
   /** True while the sources wait. */
@@ -36,17 +34,17 @@ export class Keeper {
     await this.#loop;
   }
 
-  async #run(clock: Clock): Promise<void> {
+  async #run(reader: Reader, clock: Clock): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      this.#look(readServices(this.#services));
+      this.#look(reader.read());
       await clock.sleep(intervalMs, signal);
     }
   }
 
   #look({ published, sizes }: Reading): void {
-    const { storage, agent, topicId } = this.#services;
-    for (const { partition, offset } of published) storage.holdRetention(topicId, partition, offset);
+    const { storage, agent } = this.#services;
+    for (const { topicId, partition, offset } of published) storage.holdRetention(topicId, partition, offset);
     const isHeld = mustHold(sizes, this.#isHeld);
     if (isHeld === this.#isHeld) return;
     this.#isHeld = isHeld;

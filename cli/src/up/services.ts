@@ -30,8 +30,6 @@ export interface Services {
   readonly storage: StorageService;
   readonly connector: ConnectorService;
   readonly agent: AgentService;
-  /** Topic id of the topic. */
-  readonly topicId: string;
   /** Port for clients, as bound. */
   readonly port: number;
   readonly httpPort: number;
@@ -84,7 +82,7 @@ export async function startServices(plan: UpPlan, layout: Layout, shutdown: Shut
   });
   shutdown.register("storage", async () => throwFirst(await storage.stop()));
   await storage.ready;
-  const topicId = await ensureResources(Client.open({ bootstrapServers }), layout);
+  await ensureResources(Client.open({ bootstrapServers }), layout);
 
   const connector = await startConnector({
     dataDirectory: layout.connector,
@@ -107,7 +105,7 @@ export async function startServices(plan: UpPlan, layout: Layout, shutdown: Shut
   shutdown.register("agent", async () => throwFirst(await agent.stop()));
   await connector.ready;
   const port = metadata.listeners[0]?.port ?? plan.port;
-  return { metadata, storage, connector, agent, topicId, port, httpPort: http.port };
+  return { metadata, storage, connector, agent, port, httpPort: http.port };
 }
 
 function telemetryOf(service: string, layout: Layout): Telemetry {
@@ -124,25 +122,25 @@ async function yamlOf(plan: UpPlan, layout: Layout): Promise<string> {
   return `# The pipeline of \`millrace up\`, written anew at every start.\n${formatYaml(pipelineOf(plan, layout))}`;
 }
 
-/** Topic and connector are there afterwards, whoever made them; returns the topic's id. */
-async function ensureResources(opening: Promise<Client>, layout: Layout): Promise<string> {
+/** Topic and connector are there afterwards, whoever made them. */
+async function ensureResources(opening: Promise<Client>, layout: Layout): Promise<void> {
   const client = await opening;
   try {
-    const topicId = await ensureTopic(client);
+    await ensureTopic(client);
     await ensureConnector(client, join(layout.out, topicName));
-    return topicId;
   } finally {
     client.close();
   }
 }
 
-async function ensureTopic(client: Client): Promise<string> {
+async function ensureTopic(client: Client): Promise<void> {
   try {
-    return (await client.admin.describeTopic(topicName)).topicId;
+    await client.admin.describeTopic(topicName);
+    return;
   } catch (thrown) {
     if (AppError.from(thrown).reason !== "TOPIC_NOT_FOUND") throw thrown;
   }
-  const created = await client.admin.createTopic({
+  await client.admin.createTopic({
     name: topicName,
     partitions: partitionCount,
     config: {
@@ -152,7 +150,6 @@ async function ensureTopic(client: Client): Promise<string> {
       "retention.ms": "-1",
     },
   });
-  return created.topicId;
 }
 
 /** The connector of the topic, into this directory: one that delivers elsewhere (the directory was moved) is made anew and goes on (C9). */
