@@ -235,8 +235,13 @@ export class FileChannel implements Channel {
     this.#saveTimer?.cancel();
     await this.#filling?.catch(() => undefined);
     if (this.#directory.failure !== undefined) return;
-    await this.#directory.commit([], this.#saveChanges()).durable;
-    this.#setResolved(this.position);
+    try {
+      await this.#directory.commit([], this.#saveChanges()).durable;
+      this.#setResolved(this.position);
+    } catch (error) {
+      // a full disk: what was delivered since the last save is delivered again after the restart
+      this.#saveFailed(error);
+    }
   }
 
   async #fill(from: number): Promise<void> {

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { open, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { discardedTotal } from "@millrace/telemetry";
 import { afterEach, describe, expect, it } from "vitest";
@@ -362,5 +362,52 @@ sinks: { k1: { type: list, channel: c1 }, k2: { type: shared, channel: c2 } }
     await (await agent.start(mixed)).finishAndDrain(never);
     expect(world.destination("k1").texts).toEqual(texts(0, 60));
     expect(world.destination("k2").texts).toEqual(texts(0, 60));
+  });
+});
+
+describe("what cannot be put or read", () => {
+  it("a record too large for its channel is set aside with its bytes; its neighbours go on", async () => {
+    const world = new TestWorld();
+    const large = "x".repeat(3_000);
+    world.list.push("a", large, "b");
+    const agent = await agentOf(world);
+    await (
+      await agent.start(oneChannel.replace("type: file", "type: file, byteCapacity: 2000"))
+    ).finishAndDrain(never);
+    expect(world.destination("k1").texts).toEqual(["a", "b"]);
+    const letter = JSON.parse(await readFile(join(agent.path, "dead-letters", "r1.jsonl"), "utf8")) as {
+      value: string;
+      reason: string;
+    };
+    expect(Buffer.from(letter.value, "base64").toString()).toBe(large);
+    expect(letter.reason).toContain("larger than");
+    expect(await agent.telemetry.metrics.value(discardedTotal, { component: "r1" })).toBe(1);
+  });
+
+  it("records damaged on disk are counted as lost and stepped over; the rest is delivered (J4)", async () => {
+    const world = new TestWorld();
+    world.list.push(...texts(0, 60));
+    world.destination("k1").isDown = true;
+    const agent = await agentOf(world);
+    const pipeline = await agent.start(oneChannel);
+    await until("put", () => pipeline.status().channels[0]?.putCount === 60);
+    await agent.restart(async () => {
+      const folder = join(agent.path, "channels", pipeline.status().channels[0]!.channelId);
+      const segment = (await readdir(folder)).find((name) => name.endsWith(".log"))!;
+      const file = await open(join(folder, segment), "r+");
+      const { size } = await file.stat();
+      await file.write(Buffer.alloc(8, 255), 0, 8, Math.floor(size / 2));
+      await file.close();
+    });
+    world.destination("k1").isDown = false;
+    const again = await agent.start(oneChannel);
+    await again.finishAndDrain(never);
+    const labels = { component: "c1", reason: "lost_on_disk" };
+    const lost = await agent.telemetry.metrics.value(discardedTotal, labels);
+    expect(lost).toBe(10);
+    const { texts: found } = world.destination("k1");
+    expect(found).toHaveLength(50);
+    expect(found).toEqual(texts(0, 60).filter((text) => found.includes(text)));
+    expect(again.status().channels[0]).toMatchObject({ depthCount: 0, depthBytes: 0 });
   });
 });

@@ -44,10 +44,11 @@ export class TestAgent {
     return this.pipeline;
   }
 
-  /** Stops the pipeline, closes the directory and opens it again. */
-  async restart(): Promise<void> {
+  /** Stops the pipeline, closes the directory and opens it again; `between` runs while it is closed. */
+  async restart(between: () => Promise<void> = async () => {}): Promise<void> {
     await this.pipeline.stop(1_000);
     await this.directory.close();
+    await between();
     this.directory = await openDirectory(this.path);
   }
 
