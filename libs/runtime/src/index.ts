@@ -5,6 +5,7 @@ export { type Clock, systemClock, type Timer } from "./clock.ts";
 export { directoryError } from "./directory-error.ts";
 export { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 export { type Disk, type DiskFile, errorCode, type FileStat, type OpenMode, realDisk } from "./disk.ts";
+export { letHeapGrow } from "./heap.ts";
 export { idLength, isId, randomId } from "./ids.ts";
-export { portInUse, portOwner } from "./port-owner.ts";
+export { listenTcp, portInUse, portOwner } from "./port-owner.ts";
 export { Shutdown } from "./shutdown.ts";

@@ -3,7 +3,9 @@
  * this user may look into; elsewhere the owner is "another process".
  */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import type { Server } from "node:net";
 import { AppError } from "@millrace/base";
+import { errorCode } from "./disk.ts";
 
 /** The error for a port that is taken; `flag` is what the user can change (`--port`). */
 export function portInUse(host: string, port: number, flag: string, cause?: unknown): AppError {
@@ -13,6 +15,26 @@ export function portInUse(host: string, port: number, flag: string, cause?: unkn
     `port ${port} on ${host} is in use by ${owner}: stop it, or choose another port with ${flag} (0 = any free one)`,
     { metadata: { host, port: String(port), owner }, cause },
   );
+}
+
+/**
+ * Lets a server listen and returns the bound port. Throws ALREADY_LOCKED naming the owner of a port that is taken, and
+ * INVALID_CONFIG for an address that cannot be bound; `flag` is what the user can change.
+ */
+export function listenTcp(server: Server, host: string, port: number, flag: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const refused = (error: Error): void => {
+      if (errorCode(error) === "EADDRINUSE") return reject(portInUse(host, port, flag, error));
+      const text = `cannot listen on ${host}:${port}: ${error.message}; change ${flag}`;
+      reject(new AppError("INVALID_CONFIG", text, { cause: error }));
+    };
+    server.once("error", refused);
+    server.listen(port, host, () => {
+      server.off("error", refused);
+      const address = server.address();
+      resolve(typeof address === "object" && address !== null ? address.port : port);
+    });
+  });
 }
 
 /** `process 4711 (nginx)` for the process that listens on `port`, or undefined when it cannot be told. */

@@ -9,9 +9,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { AppError } from "@millrace/base";
 import { z } from "@millrace/config";
 import type { ComponentContext, FlowRecord, Intake, PushSource } from "@millrace/flow";
+import { listenTcp } from "@millrace/runtime";
 
 /** Seconds a sender is told to wait while a channel is full. */
 const retryAfterSeconds = 1;
+/** Bodies of the largest size that may be in memory at once; beyond it requests are refused with 503. */
+const bodiesAtOnce = 4;
 
 export const httpConfig = z.strictObject({
   bind: z
@@ -59,6 +62,8 @@ export class HttpSource implements PushSource {
   readonly #context: ComponentContext;
   readonly #server: Server;
   #port = 0;
+  /** Of bodies that are being read. */
+  #bodyBytes = 0;
 
   constructor(config: HttpConfig, context: ComponentContext) {
     this.#config = config;
@@ -71,15 +76,8 @@ export class HttpSource implements PushSource {
     this.#server.on("request", (request, response) => {
       void this.#answer(request, response, intake, signal);
     });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(this.#config.port, this.#config.bind, () => {
-        this.#server.off("error", reject);
-        resolve();
-      });
-    });
-    const address = this.#server.address();
-    if (address !== null && typeof address === "object") this.#port = address.port;
+    const { bind, port } = this.#config;
+    this.#port = await listenTcp(this.#server, bind, port, `the key port of source ${this.#context.name}`);
   }
 
   addresses(): readonly { name: string; host: string; port: number }[] {
@@ -106,7 +104,8 @@ export class HttpSource implements PushSource {
     } catch (error) {
       if (error instanceof Refused) {
         if (error.status === 503) response.setHeader("retry-after", String(retryAfterSeconds));
-        if (error.status === 413) response.setHeader("connection", "close");
+        // What is left of the body is not read.
+        if (!request.complete) response.setHeader("connection", "close");
         respond(response, error.status, `${error.message}\n`);
       } else if (!response.destroyed) {
         this.#context.telemetry.log.warn(
@@ -135,17 +134,26 @@ export class HttpSource implements PushSource {
   }
 
   async #readBody(request: IncomingMessage): Promise<Buffer> {
+    const { bodyBytesMax } = this.#config;
+    const tooLarge = `The request is larger than ${bodyBytesMax} bytes (bodyBytesMax).`;
+    // Nobody waits for the end of what is refused anyway.
+    if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw new Refused(413, tooLarge);
     const chunks: Buffer[] = [];
     let bytes = 0;
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > this.#config.bodyBytesMax) {
-        throw new Refused(
-          413,
-          `The request is larger than ${this.#config.bodyBytesMax} bytes (bodyBytesMax).`,
-        );
+    try {
+      // The connection must outlive a refusal in the middle: its answer goes over it.
+      const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+      for await (const chunk of body) {
+        bytes += chunk.length;
+        this.#bodyBytes += chunk.length;
+        if (bytes > bodyBytesMax) throw new Refused(413, tooLarge);
+        if (this.#bodyBytes > bodyBytesMax * bodiesAtOnce) {
+          throw new Refused(503, "Too many large requests at once; nothing was taken. Send it again later.");
+        }
+        chunks.push(chunk);
       }
-      chunks.push(chunk);
+    } finally {
+      this.#bodyBytes -= bytes;
     }
     return Buffer.concat(chunks);
   }

@@ -7,6 +7,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { ComponentContext, FlowRecord, Intake, PushSource } from "@millrace/flow";
 import { z } from "@millrace/config";
+import { listenTcp } from "@millrace/runtime";
 import { declareEvent } from "@millrace/telemetry";
 
 /** Connections served at once; more are closed at once. */
@@ -77,15 +78,8 @@ export class NetcatSource implements PushSource {
     this.#server.on("connection", (socket) => {
       void this.#serve(socket, intake, signal);
     });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen(this.#config.port, this.#config.bind, () => {
-        this.#server.off("error", reject);
-        resolve();
-      });
-    });
-    const address = this.#server.address();
-    if (address !== null && typeof address === "object") this.#port = address.port;
+    const { bind, port } = this.#config;
+    this.#port = await listenTcp(this.#server, bind, port, `the key port of source ${this.#context.name}`);
   }
 
   addresses(): readonly { name: string; host: string; port: number }[] {
