@@ -4,6 +4,7 @@
  */
 import { AppError } from "@millrace/base";
 import { loadConfig, printConfig, type z } from "@millrace/config";
+import { letHeapGrow } from "@millrace/runtime";
 import { createTelemetry, type HttpEndpoint, startHttp, type Telemetry } from "@millrace/telemetry";
 import type { ServeOptions, ServiceName } from "./commands/serve.ts";
 import { count, exitCode, Output } from "./output.ts";
@@ -111,6 +112,7 @@ export async function serveService(
     process.stdout.write(printConfig(loaded));
     return;
   }
+  letHeapGrow();
   const telemetry = createTelemetry({
     service: name,
     node: service.node(loaded.config),
