@@ -4,6 +4,7 @@
  */
 import {
   appendFile,
+  cp,
   mkdir,
   mkdtemp,
   readdir,
@@ -247,6 +248,41 @@ describe("up, killed and started again", () => {
       "three",
       "two",
     ]);
+  });
+
+  test("L3: its topic deleted and made anew: no new record is skipped, and the account begins again", async () => {
+    await writeFile(log(), "one\ntwo\nthree\n");
+    expect((await runCli(up("--tail", log(), "--once"))).code).toBe(0);
+    const process = startCli(up("--tail", log()));
+    const bootstrap = ["--bootstrap-server", `127.0.0.1:${await portOf(process)}`];
+    expect((await runCli(["topic", "delete", "logs", ...bootstrap])).code).toBe(0);
+    expect((await runCli(["topic", "create", "logs", "-p", "2", ...bootstrap])).code).toBe(0);
+    await appendFile(log(), "four\nfive\n");
+    await until("the new records are in the new topic", async () => {
+      const { stdout } = await runCli(["consume", "logs", "-e", ...bootstrap]);
+      return stdout === "four\nfive\n";
+    });
+    process.kill("SIGTERM");
+    expect(await process.ended).toBe(0);
+    const { code, stdout } = await runCli(up("--tail", log(), "--once"));
+    expect(code).toBe(0);
+    expect(lastEquation(stdout)).toEqual({ in: 2, published: 2, inFlight: 0, lost: 0, doubled: 0 });
+    const lines = (await published()).toString().split("\n").slice(0, -1);
+    expect(lines.sort()).toEqual(["five", "four", "one", "three", "two"]);
+  });
+
+  test("L1: an older copy of its agent's directory is refused, and nothing is delivered twice", async () => {
+    await writeFile(log(), "one\n");
+    expect((await runCli(up("--tail", log(), "--once"))).code).toBe(0);
+    await cp(join(data(), "agent"), join(folder, "copy"), { recursive: true });
+    await appendFile(log(), "two\n");
+    expect((await runCli(up("--tail", log(), "--once"))).code).toBe(0);
+    await rm(join(data(), "agent"), { recursive: true });
+    await cp(join(folder, "copy"), join(data(), "agent"), { recursive: true });
+    const { code, stderr } = await runCli(up("--tail", log(), "--once"));
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/copy|older/);
+    expect((await published()).toString()).toBe("one\ntwo\n");
   });
 
   test("a reader of its output that goes away does not stop it", async () => {
