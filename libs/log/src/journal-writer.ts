@@ -77,6 +77,9 @@ export interface FullFile {
   readonly lastEntry: number;
 }
 
+/** What new journal files are allocated with; never written to, so that its pages stay the kernel's one zero page. */
+const zeros = Buffer.alloc(journalExtendBytes);
+
 /** Writes entries to the journal in groups. */
 export class JournalWriter {
   readonly #host: JournalHost;
@@ -270,7 +273,7 @@ export class JournalWriter {
     let allocatedBytes = current.allocatedBytes;
     if (end > allocatedBytes) {
       allocatedBytes = Math.max(end, Math.min(end + journalExtendBytes, this.#host.fileBytes));
-      if (allocatedBytes > end) chunks.push(Buffer.alloc(allocatedBytes - end));
+      if (allocatedBytes > end) chunks.push(zeros.subarray(0, allocatedBytes - end));
     }
     await this.#host.whenRoom(() => current.file.write(chunks, current.position));
     current.position = end;
