@@ -11,7 +11,9 @@ export class CuttingProxy {
   swallowedBytes = 0;
   /** Bytes of requests passed on since the start. */
   requestBytes = 0;
-  #targetPort = 0;
+  /** Connections made since the start. */
+  connectionCount = 0;
+  #targetPorts: readonly number[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
 
@@ -32,9 +34,9 @@ export class CuttingProxy {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Where connections go from now on. */
-  target(port: number): void {
-    this.#targetPort = port;
+  /** Where connections go from now on: to each of several in turn, as behind a load balancer's name. */
+  target(...ports: number[]): void {
+    this.#targetPorts = ports;
   }
 
   /** Breaks all connections. */
@@ -53,7 +55,8 @@ export class CuttingProxy {
       client.destroy();
       return;
     }
-    const server = connect(this.#targetPort, "127.0.0.1");
+    const port = this.#targetPorts[this.connectionCount++ % this.#targetPorts.length] ?? 0;
+    const server = connect(port, "127.0.0.1");
     for (const socket of [client, server]) {
       this.#sockets.add(socket);
       socket.setNoDelay(true);

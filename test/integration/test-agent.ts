@@ -1,4 +1,4 @@
-/** An agent in this process: a real data directory and a real pipeline, killed by dropping both without a word. */
+/** An agent in this process: a real data directory and a real pipeline. For kill -9 see agent-process.ts. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { components as registry } from "@millrace/components";
@@ -13,9 +13,68 @@ import {
   type SinkFeedback,
 } from "@millrace/flow";
 import { type DataDirectory, openDataDirectory } from "@millrace/log";
-import { realDisk, systemClock } from "@millrace/runtime";
-import { createTelemetry } from "@millrace/telemetry";
+import { type Clock, realDisk, systemClock } from "@millrace/runtime";
+import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { z } from "@millrace/config";
+
+/** How an agent is run. */
+export interface RunOptions {
+  readonly name: string;
+  readonly folder: string;
+  /** The pipeline without its `agent` part. */
+  readonly yaml: string;
+  readonly bootstrapServers?: readonly string[];
+  readonly journalFileBytes?: number;
+  readonly clock?: Clock;
+  /** Components beside the build's own. */
+  readonly registry?: ComponentRegistry;
+  /** A sink that holds records is flushed after this idle time, ms. */
+  readonly flushIdleMs?: number;
+}
+
+/** A running agent. */
+export interface RunningAgent {
+  readonly directory: DataDirectory;
+  readonly pipeline: Pipeline;
+  readonly telemetry: Telemetry;
+}
+
+/** Opens the data directory and starts the pipeline on it. */
+export async function runAgent(options: RunOptions): Promise<RunningAgent> {
+  const { name, folder, yaml, clock = systemClock, journalFileBytes } = options;
+  await mkdir(folder, { recursive: true });
+  const directory = await openDataDirectory({
+    path: folder,
+    disk: realDisk,
+    clock,
+    identity: { role: "agent" },
+    ...(journalFileBytes === undefined ? {} : { journalFileBytes }),
+  });
+  const config = await parsePipeline(`agent: {name: ${name}}\n${yaml}`, `${name}.yaml`, {
+    registry: options.registry ?? registry,
+  });
+  const telemetry = createTelemetry({
+    service: "agent",
+    node: name,
+    destination: process.env["MILLRACE_TEST_LOG"] === undefined ? "silent" : "stdout",
+  });
+  const pipeline = await Pipeline.start(config, {
+    agent: name,
+    directory,
+    disk: realDisk,
+    clock,
+    telemetry,
+    bootstrapServers: options.bootstrapServers ?? [],
+    ...(options.flushIdleMs === undefined ? {} : { sinkLimits: { flushIdleMs: options.flushIdleMs } }),
+  });
+  return { directory, pipeline, telemetry };
+}
+
+/** Sum of a metric's values over its labels. */
+export function metricOf(text: string, name: string): number {
+  const lines = text.matchAll(new RegExp(`^millrace_${name}(?:\\{.*\\})? (\\S+)$`, "gm"));
+  return [...lines].reduce((sum, [, value]) => sum + Number(value), 0);
+}
 
 /** What the `collect` sinks of the tests were given, by sink name. */
 export class Collected {
@@ -65,13 +124,12 @@ class CollectSink implements Sink {
   }
 }
 
-/** An agent that can be stopped, killed and started again on its folder. */
+/** An agent that can be stopped and started again on its folder. */
 export class TestAgent {
   readonly name: string;
   readonly folder: string;
   readonly collected = new Collected();
-  #directory: DataDirectory | undefined;
-  #pipeline: Pipeline | undefined;
+  #running: RunningAgent | undefined;
 
   constructor(name: string, root: string) {
     this.name = name;
@@ -79,50 +137,50 @@ export class TestAgent {
   }
 
   /** Starts the pipeline that the YAML describes. */
-  async start(yaml: string, bootstrapServers: readonly string[] = []): Promise<void> {
-    await mkdir(this.folder, { recursive: true });
-    this.#directory = await openDataDirectory({
-      path: this.folder,
-      disk: realDisk,
-      clock: systemClock,
-      identity: { role: "agent" },
-    });
-    const config = await parsePipeline(`agent: {name: ${this.name}}\n${yaml}`, `${this.name}.yaml`, {
-      registry: this.#registry(),
-    });
-    this.#pipeline = await Pipeline.start(config, {
-      agent: this.name,
-      directory: this.#directory,
-      disk: realDisk,
-      clock: systemClock,
-      telemetry: createTelemetry({
-        service: "agent",
-        node: this.name,
-        destination: process.env["MILLRACE_TEST_LOG"] === undefined ? "silent" : "stdout",
-      }),
+  async start(
+    yaml: string,
+    bootstrapServers: readonly string[] = [],
+    options: Partial<RunOptions> = {},
+  ): Promise<void> {
+    const { name, folder } = this;
+    this.#running = await runAgent({
+      name,
+      folder,
+      yaml,
       bootstrapServers,
+      registry: this.#registry(),
+      ...options,
     });
   }
 
   get status(): PipelineStatus {
-    if (this.#pipeline === undefined) throw new Error(`${this.name} does not run`);
-    return this.#pipeline.status();
+    if (this.#running === undefined) throw new Error(`${this.name} does not run`);
+    return this.#running.pipeline.status();
   }
 
   /** Port of the agent's only listening source. */
   get port(): number {
-    return this.#pipeline?.addresses[0]?.port ?? 0;
+    return this.#running?.pipeline.addresses[0]?.port ?? 0;
   }
 
   get depth(): number {
     return this.status.channels.reduce((sum, channel) => sum + channel.depthCount, 0);
   }
 
+  /** Id of the data directory. */
+  get id(): string {
+    return this.#running?.directory.meta.directoryId ?? "";
+  }
+
+  async metric(name: string): Promise<number> {
+    return metricOf((await this.#running?.telemetry.metrics.text()) ?? "", name);
+  }
+
   async stop(): Promise<void> {
-    await this.#pipeline?.stop(500);
-    await this.#directory?.close();
-    this.#pipeline = undefined;
-    this.#directory = undefined;
+    const running = this.#running;
+    this.#running = undefined;
+    await running?.pipeline.stop(500);
+    await running?.directory.close();
   }
 
   #registry(): ComponentRegistry {
