@@ -12,6 +12,13 @@ export interface Without {
   readonly storedPosition?: boolean;
 }
 
+/** Further lines of the agent's pipeline, indented by two. */
+export interface PipelineLines {
+  readonly sources: string;
+  readonly channels: string;
+  readonly sinks: string;
+}
+
 /** Reads one counter or gauge from a process's /metrics; the sum over its labels, 0 when absent. */
 async function readMetric(httpPort: number, name: string): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`).catch(() => undefined);
@@ -29,25 +36,28 @@ export class Deployment {
   readonly folder: string;
   readonly bootstrap: string;
   readonly processes: Readonly<Record<ProcessName, MillraceProcess>>;
-  readonly #httpPorts: Readonly<Record<ProcessName, number>>;
+  /** gRPC ports; a connector has none. */
+  readonly grpcPorts: Readonly<Record<Exclude<ProcessName, "connector">, number>>;
+  readonly httpPorts: Readonly<Record<ProcessName, number>>;
 
   private constructor(folder: string, ports: readonly number[]) {
     const [metadata = 0, storage = 0, agent = 0, ...http] = ports;
     this.folder = folder;
+    this.grpcPorts = { metadata, storage, agent };
     this.bootstrap = `127.0.0.1:${metadata}`;
     const [m = 0, s = 0, c = 0, a = 0] = http;
-    this.#httpPorts = { metadata: m, storage: s, connector: c, agent: a };
+    this.httpPorts = { metadata: m, storage: s, connector: c, agent: a };
     const make = (name: ProcessName, flags: readonly string[]): MillraceProcess =>
       new MillraceProcess({
         name,
-        readyUrl: `http://127.0.0.1:${this.#httpPorts[name]}/readyz`,
+        readyUrl: `http://127.0.0.1:${this.httpPorts[name]}/readyz`,
         args: [
           "serve",
           name,
           "--data-directory",
           join(folder, name),
           "--http-port",
-          String(this.#httpPorts[name]),
+          String(this.httpPorts[name]),
           ...flags,
         ],
       });
@@ -61,10 +71,15 @@ export class Deployment {
   }
 
   /** Starts everything: a topic `logs` with three partitions, delivered into `published`. */
-  static async start(folder: string, sources: readonly string[], without: Without = {}): Promise<Deployment> {
+  static async start(
+    folder: string,
+    sources: readonly string[],
+    without: Without = {},
+    more?: PipelineLines,
+  ): Promise<Deployment> {
     const deployment = new Deployment(folder, await freePorts(7));
     await mkdir(deployment.published, { recursive: true });
-    await writeFile(deployment.pipelineFile, pipeline(sources, without));
+    await writeFile(deployment.pipelineFile, pipeline(sources, without, more));
     const { metadata, storage, connector, agent } = deployment.processes;
     await metadata.start();
     await storage.start();
@@ -98,7 +113,7 @@ export class Deployment {
   }
 
   metric(process: ProcessName, name: string): Promise<number> {
-    return readMetric(this.#httpPorts[process], name);
+    return readMetric(this.httpPorts[process], name);
   }
 
   /** Runs a millrace command against the cluster; throws with its output when it fails. */
@@ -117,7 +132,7 @@ export class Deployment {
   }
 }
 
-function pipeline(sources: readonly string[], without: Without): string {
+function pipeline(sources: readonly string[], without: Without, more: PipelineLines | undefined): string {
   return `
 agent: {name: edge}
 sources:
@@ -128,9 +143,12 @@ sources:
     batchSize: 500
     unsafeForgetPositions: ${without.storedPosition ?? false}
     channels: [buffer]
+${more?.sources ?? ""}
 channels:
   buffer: {type: file}
+${more?.channels ?? ""}
 sinks:
   topic: {type: millrace, topic: logs, channel: buffer, unsafeNoIdentity: ${without.recordIdentity ?? false}}
+${more?.sinks ?? ""}
 `;
 }

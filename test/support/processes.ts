@@ -91,10 +91,18 @@ export class MillraceProcess {
 /** Runs a millrace command to its end. */
 export async function millrace(
   args: readonly string[],
-  options: { readonly input?: string; readonly timeoutMs?: number } = {},
+  options: {
+    readonly input?: string;
+    readonly timeoutMs?: number;
+    readonly cwd?: string;
+    /** A command that runs the command given behind it, and its own arguments. */
+    readonly through?: readonly string[];
+  } = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [launcher, ...args], {
+  const [command = "", ...rest] = [...(options.through ?? []), process.execPath, launcher, ...args];
+  const child = spawn(command, rest, {
     stdio: "pipe",
+    cwd: options.cwd,
     timeout: options.timeoutMs ?? 30_000,
   });
   let stdout = "";
