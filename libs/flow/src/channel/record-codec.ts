@@ -3,12 +3,21 @@
  * not stored: it has done its work at the put.
  */
 import { invariant } from "@millrace/base";
-import { BatchBuilder, decodeBatch, type Header, iterateBatches, type Record } from "@millrace/record";
+import {
+  BatchBuilder,
+  batchHeaderBytes,
+  decodeBatch,
+  type Header,
+  iterateBatches,
+  type Record,
+} from "@millrace/record";
 import { type FlowRecord, type SinkRecord, streamHeader } from "../contract.ts";
 import { batchBytesMax, batchBytesTarget } from "./limits.ts";
 
 /** Framing counted per record beside its fields: about what a batch of one adds. */
 const framingBytes = 64;
+/** The same in a batch of many. */
+const usualFramingBytes = 13;
 /** Two lengths. */
 const headerFramingBytes = 10;
 
@@ -34,26 +43,58 @@ export function recordsSizeBytes(records: readonly FlowRecord[]): number {
  */
 export function encodeRecords(records: readonly FlowRecord[], bytesTarget = batchBytesTarget): Uint8Array[] {
   const batches: Uint8Array[] = [];
+  let memory: BatchMemory | undefined;
   let builder: BatchBuilder | undefined;
-  for (const record of records) {
+  const finish = (): void => {
+    if (builder === undefined || memory === undefined) return;
+    batches.push(memory.fitted(builder.build()));
+    builder = undefined;
+  };
+  for (const [index, record] of records.entries()) {
     const stored = toStored(record);
     const isLarge = recordSizeBytes(record) > bytesTarget;
     if (builder !== undefined && !isLarge && builder.append(stored)) continue;
-    if (builder !== undefined) batches.push(finish(builder));
-    builder = new BatchBuilder({ bytesMax: isLarge ? batchBytesMax : bytesTarget });
+    finish();
+    const own = new BatchMemory(expectedBytes(records, index, bytesTarget));
+    memory = own;
+    const bytesMax = isLarge ? batchBytesMax : bytesTarget;
+    builder = new BatchBuilder({ bytesMax, allocate: (bytesMin) => own.allocate(bytesMin) });
     invariant(builder.append(stored), "an empty batch takes a record");
-    if (!isLarge) continue;
-    batches.push(finish(builder));
-    builder = undefined;
+    if (isLarge) finish();
   }
-  if (builder !== undefined) batches.push(finish(builder));
+  finish();
   return batches;
 }
 
-/** A batch without the unused part of its buffer when that is most of it: the log keeps batches in memory for a while. */
-function finish(builder: BatchBuilder): Uint8Array {
-  const batch = builder.build();
-  return batch.byteLength * 2 > batch.buffer.byteLength ? batch : new Uint8Array(batch);
+/** About as many bytes as the batch takes that begins with the record at `first`. */
+function expectedBytes(records: readonly FlowRecord[], first: number, bytesTarget: number): number {
+  let bytes = batchHeaderBytes;
+  for (let i = first; i < records.length; i++) {
+    const size = recordSizeBytes(records[i] as FlowRecord) - framingBytes + usualFramingBytes;
+    if (i > first && bytes + size > bytesTarget) break;
+    bytes += size;
+  }
+  return bytes;
+}
+
+/** Memory of one batch: allocated once where the expectation holds. Small batches share blocks. */
+class BatchMemory {
+  readonly #expectedBytes: number;
+  #bytes = 0;
+
+  constructor(expectedBytes: number) {
+    this.#expectedBytes = expectedBytes;
+  }
+
+  allocate(bytesMin: number): Buffer {
+    this.#bytes = this.#bytes === 0 ? this.#expectedBytes : Math.max(bytesMin, this.#bytes * 2);
+    return Buffer.allocUnsafe(this.#bytes);
+  }
+
+  /** The batch, copied when most of its memory is unused: the log keeps batches in memory for a while. */
+  fitted(batch: Uint8Array): Uint8Array {
+    return batch.byteLength * 2 > this.#bytes ? batch : new Uint8Array(batch);
+  }
 }
 
 const encoder = new TextEncoder();

@@ -7,11 +7,13 @@ export const flumeTypesToCome: Readonly<
   source: [
     ...["avro", "thrift", "exec", "jms", "spooldir", "netcatudp", "syslogtcp", "multiport_syslogtcp"],
     ...["syslogudp", "org.apache.flume.source.kafka.KafkaSource", "org.apache.flume.source.StressSource"],
+    ...["org.apache.flume.source.scribe.ScribeSource", "avroLegacy", "thriftLegacy"],
   ],
   channel: ["jdbc", "spillablememory", "org.apache.flume.channel.kafka.KafkaChannel"],
   sink: [
     ...["avro", "thrift", "hdfs", "hive", "hbase", "hbase2", "asynchbase", "irc", "http", "morphline_solr"],
     ...["org.apache.flume.sink.kafka.KafkaSink", "org.apache.flume.sink.kudu.KuduSink", "elasticsearch"],
+    "org.apache.flume.sink.solr.morphline.MorphlineSolrSink",
   ],
   interceptor: [
     ...["remove_header", "search_replace", "regex_filter", "regex_extractor"],

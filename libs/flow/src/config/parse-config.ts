@@ -34,17 +34,21 @@ export function parseConfig(
     }
     isOnlyUnknown = false;
     const isMissing = valueAt(data, issue.path) === undefined;
-    problems.add({ ...place(issue.path), what: isMissing ? "is required" : whatIsWrong(issue) });
+    problems.add({ ...place(issue.path), what: isMissing ? "is required" : whatIsWrong(issue, data) });
   }
   if (!isOnlyUnknown) return undefined;
   const again = schema.safeParse(data);
   return again.success ? again.data : undefined;
 }
 
-function whatIsWrong(issue: z.core.$ZodIssue): string {
+function whatIsWrong(issue: z.core.$ZodIssue, data: unknown): string {
   // messages of our own value types go on after the key; zod's are sentences of their own
   if (/^(is|names) /.test(issue.message)) return issue.message;
-  return `is wrong: ${issue.message.replace(/^Invalid input: /, "")}`;
+  const text = issue.message.replace(/^Invalid input: /, "");
+  const value = valueAt(data, issue.path);
+  // what was written says more than its type
+  const isOfWrongType = issue.code === "invalid_type" && typeof value === "string";
+  return `is wrong: ${isOfWrongType ? text.replace(/received \w+$/, `received "${value}"`) : text}`;
 }
 
 function valueAt(data: unknown, path: ConfigPath): unknown {
