@@ -30,6 +30,9 @@ const logIds: readonly LogId[] = [
   { kind: "channel", channelId: "channel-1", channelName: "channel-1" },
 ];
 
+/** Acknowledged once written: a power cut may take its end (J6). */
+const osId: LogId = { kind: "topic", topicId: "OOOOOOOOOOOOOOOOOOOOOO", topicName: "os", partition: 0 };
+
 /** A batch a commit put into a log. */
 interface Placed {
   readonly log: string;
@@ -39,6 +42,7 @@ interface Placed {
 
 type Step =
   | { readonly kind: "commit"; readonly number: number; readonly placed: readonly Placed[] }
+  | { readonly kind: "osCommit"; readonly baseOffset: number; readonly count: number }
   | { readonly kind: "truncate"; readonly log: string; readonly offset: number }
   | { readonly kind: "start"; readonly log: string; readonly offset: number }
   | { readonly kind: "create" | "delete"; readonly log: string };
@@ -65,6 +69,7 @@ export interface WorldOptions {
 /** What one world exercised; a sweep asserts that none stays at zero. */
 export interface Exercised {
   commits: number;
+  osCommits: number;
   truncations: number;
   deletions: number;
   rolls: number;
@@ -122,6 +127,7 @@ export class World {
   readonly steps: Step[] = [];
   readonly exercised: Exercised = {
     commits: 0,
+    osCommits: 0,
     truncations: 0,
     deletions: 0,
     rolls: 0,
@@ -148,6 +154,8 @@ export class World {
   async run(): Promise<void> {
     const { seed, survivals, steps } = this.#options;
     const crashSeeds = new Prng(seed * 7919);
+    const delays = new Prng(seed * 31);
+    this.#disk.delay = () => (delays.chance(0.5) ? undefined : turns(delays.nextInt(1, 3)));
     this.#disk.onOperation = (operation) => {
       const acked = new Set(this.#acked);
       for (let i = 0; i < survivals; i++) {
@@ -183,13 +191,14 @@ export class World {
         logs.push(await directory.createLog(id, config));
         if (phase === 0) this.#acked.push(number);
       }
+      const osLog = await directory.createLog(osId, { ...config, flushPolicy: "os" });
       this.#gamma = directory.logs.find((log) => log.label === "gamma-0");
-      for (let i = 0; i < steps / phases; i++) await this.#step(directory, logs);
+      for (let i = 0; i < steps / phases; i++) await this.#step(directory, logs, osLog);
       await directory.close();
     }
   }
 
-  async #step(directory: DataDirectory, logs: readonly Log[]): Promise<void> {
+  async #step(directory: DataDirectory, logs: readonly Log[], osLog: Log): Promise<void> {
     const random = this.#random;
     const choice = random.nextFloat();
     if (choice < 0.04) await this.#recreate(directory);
@@ -199,8 +208,8 @@ export class World {
     else this.#commit(directory, this.#gamma === undefined ? logs : [...logs, this.#gamma]);
     if (random.chance(0.3)) await directory.flush();
     if (random.chance(0.3)) this.#clock.advance(random.pick([1, 250, 1100]));
-    for (let turns = random.nextInt(0, 4); turns > 0; turns--)
-      await new Promise((resolve) => setImmediate(resolve));
+    if (random.chance(0.3)) this.#commitOs(directory, osLog);
+    await turns(random.nextInt(0, 4));
   }
 
   #commit(directory: DataDirectory, logs: readonly Log[]): void {
@@ -223,6 +232,14 @@ export class World {
     this.steps.push({ kind: "commit", number, placed });
     this.exercised.commits++;
     void durable.then(() => this.#acked.push(number));
+  }
+
+  #commitOs(directory: DataDirectory, log: Log): void {
+    const count = this.#random.nextInt(1, 3);
+    const batch = batchOf(this.steps.length, count, this.#random.pick([10, 300]));
+    const { baseOffsets } = directory.commit([{ logs: [log], batch, leaderEpoch: 0 }]);
+    this.steps.push({ kind: "osCommit", baseOffset: baseOffsets[0]?.[0] as number, count });
+    this.exercised.osCommits++;
   }
 
   async #truncate(log: Log): Promise<void> {
@@ -284,7 +301,7 @@ export class World {
       const first = await openOn(image.disk, { exercised: this.exercised });
       this.exercised.replayed += first.recovery.replayedEntries;
       const seen = await contentsOf(first);
-      this.#check(image, seen);
+      this.#check(image, structuredClone(seen));
       if (first.recovery.corruptRanges.length > 0)
         throw new Error("corruption was reported where only power was cut");
       const again = image.disk.crash(0);
@@ -314,6 +331,7 @@ export class World {
       }
     }
     this.#checkPresence(image, seen);
+    this.#checkOs(image, seen, last);
     // A truncation behind the last commit may be there or not, unless it was acknowledged.
     const options = [this.#expected(last, image, false), this.#expected(last, image, true)].map((each) =>
       JSON.stringify(each),
@@ -332,6 +350,24 @@ export class World {
       if (log.start > Math.max(0, ...asked))
         throw new Error(`${label} starts at ${log.start}, nobody asked for that`);
     }
+  }
+
+  /** J6: what is left of the `os` log is a prefix, and holds all that stands before the last commit in the journal. */
+  #checkOs(image: CrashImage, seen: Contents, last: number): void {
+    const found = JSON.stringify(seen.logs[keyOf(osId)]?.batches ?? []);
+    const steps = [...this.steps.slice(0, image.begun).entries()];
+    const all = steps.flatMap(([number, step]) =>
+      step.kind === "osCommit" ? [[step.baseOffset, step.count, number] as const] : [],
+    );
+    const prefixes = all.map((_, i) => all.slice(0, i + 1)).concat([[]]);
+    const isPrefix = prefixes.some(
+      (prefix) =>
+        JSON.stringify(prefix) === found &&
+        all.every(([, , number], i) => number > last || i < prefix.length),
+    );
+    if (!isPrefix)
+      throw new Error(`the os log holds ${found} through commit ${last} of ${JSON.stringify(all)}`);
+    Reflect.deleteProperty(seen.logs, keyOf(osId));
   }
 
   /** Logs whose making was acknowledged are there, those whose deletion was are not. */
@@ -391,6 +427,10 @@ function cutToStart(contents: Contents, seen: Contents): unknown {
   return { logs, state: Object.entries(contents.state).sort() };
 }
 
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 async function contentsOf(directory: DataDirectory): Promise<Contents> {
   const logs: Contents["logs"] = {};
   for (const log of [...directory.logs].sort((a, b) => keyOf(a.id).localeCompare(keyOf(b.id)))) {
@@ -425,12 +465,27 @@ async function contentsOf(directory: DataDirectory): Promise<Contents> {
       }
     }
     checkProducer(log, batches.at(-1));
+    await checkTimes(log, batches);
     logs[keyOf(log.id)] = { start: log.startOffset, batches };
   }
   const state: Contents["state"] = {};
   for (const key of directory.stateKeys(""))
     state[key] = Buffer.from(directory.getState(key) ?? []).toString();
   return { logs, state };
+}
+
+/** The first and last batch of a log are found by their time; each has its own. */
+async function checkTimes(log: Log, batches: readonly [number, number, number][]): Promise<void> {
+  for (const [baseOffset, , number] of new Set(
+    [batches[0], batches.at(-1)].filter((batch) => batch !== undefined),
+  )) {
+    const found = await log.offsetForTime(1_700_000_000_000 + number);
+    if (found?.offset !== Math.max(baseOffset, log.startOffset)) {
+      throw new Error(
+        `${log.label}: time of commit ${number} gives ${JSON.stringify(found)}, not ${baseOffset}`,
+      );
+    }
+  }
 }
 
 /** P4: the producer's state is that of the last batch in the log. */

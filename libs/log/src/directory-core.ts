@@ -109,7 +109,7 @@ export class DirectoryCore implements LogContext, JournalHost {
     return this.#journal;
   }
 
-  /** Takes over what recovery found, begins a journal file and takes the checkpoint that makes it all durable (J6). */
+  /** Takes over what recovery found, makes all of it durable by a checkpoint (J6) and begins a journal file. */
   async start(scan: JournalScan, lastEntry: number, logs: readonly PartitionLog[]): Promise<void> {
     for (const log of logs) this.addLog(log);
     const used = scan.used.map((file) => file.generation);
@@ -118,8 +118,9 @@ export class DirectoryCore implements LogContext, JournalHost {
     this.#journal.adoptFull(
       scan.used.map(({ generation, lastEntry: last }) => ({ generation, lastEntry: last })),
     );
-    await this.#journal.begin();
+    // First, so that files are free again: after a crash all may be in use.
     await this.checkpoint();
+    await this.#journal.begin();
     this.#isStarted = true;
   }
 

@@ -2,7 +2,14 @@
 import { join } from "node:path";
 import { AppError, invariant } from "@millrace/base";
 import { type BatchHeader, readBatchHeader } from "@millrace/record";
-import { type DirectoryLock, directoryError, lockDirectory, realDisk, replaceFile } from "@millrace/runtime";
+import {
+  type Disk,
+  type DirectoryLock,
+  directoryError,
+  lockDirectory,
+  realDisk,
+  replaceFile,
+} from "@millrace/runtime";
 import { DirectoryCore } from "./directory-core.ts";
 import { recoverDirectory } from "./directory-recovery.ts";
 import { appendEntryBytes, type EntryAppend, type EntryTarget, entryKind } from "./journal-format.ts";
@@ -15,17 +22,18 @@ import {
 } from "./limits.ts";
 import { createLog, deleteLog } from "./log-lifecycle.ts";
 import { logIdKey, registrationChange } from "./log-registry.ts";
-import { identifyMeta, openMeta } from "./meta.ts";
+import { identifyMeta, openMeta, renewMeta } from "./meta.ts";
 import { PartitionLog } from "./partition-log.ts";
 import { encodeProducerSnapshot } from "./producer-snapshot.ts";
 import { RetentionRunner } from "./retention-runner.ts";
 import { segmentFileName } from "./segment.ts";
-import { internalKeyPrefix, removedProducerPrefix } from "./state-table.ts";
+import { internalKeyPrefix, removedProducerPrefix, replacedProducerPrefix } from "./state-table.ts";
 import type { TailBatch } from "./tail.ts";
 import type {
   Append,
   Committed,
   DataDirectory,
+  DirectoryIdentity,
   DirectoryMeta,
   DirectoryOptions,
   Log,
@@ -58,18 +66,19 @@ async function openLocked(options: DirectoryOptions): Promise<DataDirectory> {
   try {
     const meta = await openMeta(disk, path, options.identity);
     for (const name of ["journal", "topics", "channels"]) await disk.makeDirectory(join(path, name));
+    const journalId = meta.journalId ?? meta.directoryId;
     const core = new DirectoryCore({
       path,
       disk,
       clock,
-      directoryId: meta.directoryId,
+      directoryId: journalId,
       journalFileBytes: Math.max(options.journalFileBytes ?? journalFileBytesDefault, journalFileBytesMin),
       pendingBytesMax: options.pendingBytesMax ?? pendingBytesMaxDefault,
       skipsFsync: options.unsafeSkipFsync === true,
       onEvent: options.onEvent ?? (() => {}),
     });
     try {
-      const recovered = await recoverDirectory(core, path, meta.directoryId, core.state);
+      const recovered = await recoverDirectory(core, path, journalId, core.state);
       await disk.removeFile(join(path, "topics", cleanMarkName));
       await disk.syncDirectory(join(path, "topics"));
       await core.start(recovered.scan, recovered.lastEntry, recovered.logs);
@@ -87,6 +96,27 @@ async function openLocked(options: DirectoryOptions): Promise<DataDirectory> {
   } catch (error) {
     lock?.release();
     throw error;
+  }
+}
+
+/**
+ * Gives a copied or restored directory an identity of its own (L1): a new id and an empty start history. Its content
+ * stays; to everybody else it is another directory. Returns the new id. Throws ALREADY_LOCKED while a process uses it,
+ * INVALID_CONFIG for a directory that is none or of another role.
+ */
+export async function renewIdentity(options: {
+  readonly path: string;
+  readonly disk: Disk;
+  readonly role: DirectoryIdentity["role"];
+}): Promise<string> {
+  const { path, disk, role } = options;
+  if ((await disk.stat(path))?.kind !== "directory")
+    throw new AppError("INVALID_CONFIG", `${path} is no directory: name the data directory that was copied`);
+  const lock = disk === realDisk ? lockDirectory(path) : undefined;
+  try {
+    return (await renewMeta(disk, path, role)).directoryId;
+  } finally {
+    lock?.release();
   }
 }
 
@@ -244,7 +274,8 @@ class MillraceDirectory implements DataDirectory {
 
   #checkState(state: readonly StateChange[]): void {
     for (const { key } of state) {
-      if (!key.startsWith(internalKeyPrefix) || key.startsWith(removedProducerPrefix())) continue;
+      if (!key.startsWith(internalKeyPrefix)) continue;
+      if (key.startsWith(removedProducerPrefix()) || key.startsWith(replacedProducerPrefix())) continue;
       throw new AppError("INVALID_REQUEST", "state keys that begin with NUL belong to the data directory");
     }
     this.#core.state.check(state, Math.floor(this.#core.fileBytes * stateShareMax));

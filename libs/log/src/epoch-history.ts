@@ -38,6 +38,11 @@ export class EpochHistory {
     return true;
   }
 
+  /** Forgets all of them. */
+  clear(): void {
+    this.#epochs = [];
+  }
+
   /** Epoch of the record at `offset`, undefined before the first. */
   epochAt(offset: number): number | undefined {
     for (let i = this.#epochs.length - 1; i >= 0; i--) {

@@ -1,4 +1,4 @@
-export { openDataDirectory } from "./directory.ts";
+export { openDataDirectory, renewIdentity } from "./directory.ts";
 export type { LogEvent } from "./events.ts";
 export { defaultLogConfig } from "./limits.ts";
 export {

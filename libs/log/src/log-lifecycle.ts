@@ -12,7 +12,7 @@ import {
   unregistrationChange,
 } from "./log-registry.ts";
 import { PartitionLog } from "./partition-log.ts";
-import { removedProducerPrefix } from "./state-table.ts";
+import { removedProducerPrefix, replacedProducerPrefix } from "./state-table.ts";
 import type { LogConfig, LogId } from "./types.ts";
 
 /** Folder first, then the registration: a crash in between leaves an empty folder that recovery removes. */
@@ -49,6 +49,8 @@ export async function deleteLog(core: DirectoryCore, log: PartitionLog): Promise
     await core.files.forgetBelow(log.directory);
     await core.disk.removeTree(await setAside(core.disk, log.directory, deletedSuffix));
   });
-  const removedKeys = core.stateKeys(removedProducerPrefix(number)).map((key) => ({ key, value: null }));
-  await core.submitState([unregistrationChange(number), ...removedKeys]);
+  const producerKeys = [removedProducerPrefix(number), replacedProducerPrefix(number)]
+    .flatMap((prefix) => core.stateKeys(prefix))
+    .map((key) => ({ key, value: null }));
+  await core.submitState([unregistrationChange(number), ...producerKeys]);
 }

@@ -51,10 +51,16 @@ export async function loadLog(log: PartitionLog, input: LoadInput): Promise<Load
   await load.segments();
   finishOffsets(log, input);
   if (log.epochs.truncateFromEnd(log.endOffset + 1)) log.areEpochsDirty = true;
+  // An epoch that has begun and has no record yet is only in the file.
+  const begun = epochs?.find(({ startOffset }) => startOffset === log.endOffset);
+  if (begun !== undefined) log.epochs.assign(begun.epoch, begun.startOffset);
   log.epochs.truncateFromStart(log.startOffset);
   const obsoleteKeys = await restoreProducers(log, load.firstWalked, input.isClean && !load.hasWalked);
-  if (epochs === undefined && log.id.kind === "topic")
+  const hasEpochs = log.endOffset === log.startOffset || log.epochs.epochAt(log.startOffset) !== undefined;
+  if (log.id.kind === "topic" && !hasEpochs) {
+    log.epochs.clear();
     await applyHeaders(log, 0, log.segments.length, addEpoch(log));
+  }
   await removeStraySnapshots(log);
   return { torn: load.torn, obsoleteKeys };
 }
@@ -153,8 +159,7 @@ class Load {
       const segment = segments[i] as Segment;
       const nextBase = segments[i + 1]?.baseOffset;
       segment.isOnDisk = true;
-      const isBelieved = await this.#load(segment, nextBase);
-      if (!isBelieved) this.firstWalked = Math.min(this.firstWalked, i);
+      const isBelieved = await this.#load(segment, nextBase, i);
       if (nextBase !== undefined) this.#checkEnd(segment, nextBase);
       if (this.torn !== undefined) return this.#removeAfter(i);
       if (nextBase === undefined) continue;
@@ -166,10 +171,15 @@ class Load {
   }
 
   /** True when the segment was believed, false when it was walked. */
-  async #load(segment: Segment, nextBase: number | undefined): Promise<boolean> {
-    const reachesMark = nextBase === undefined || nextBase > this.#input.mark.recoveryPoint;
+  async #load(segment: Segment, nextBase: number | undefined, index: number): Promise<boolean> {
+    // A segment that ends at the mark was active when the mark was taken: its indexes may not be final.
+    const reachesMark = nextBase === undefined || nextBase >= this.#input.mark.recoveryPoint;
     const mayBelieve = this.#input.isClean || !reachesMark;
     if (mayBelieve && (await this.#believe(segment, nextBase))) return true;
+    // From the first walked segment on the batches say which epoch began where, not the file.
+    if (index < this.firstWalked && this.#log.epochs.truncateFromEnd(segment.baseOffset))
+      this.#log.areEpochsDirty = true;
+    this.firstWalked = Math.min(this.firstWalked, index);
     await this.#walk(segment, nextBase);
     return false;
   }
@@ -205,7 +215,8 @@ class Load {
     if (relativeEnd < 0 || (logBytes > 0 && relativeEnd === 0)) return false;
     if (!(await segment.index.load(indexBytes, logBytes, relativeEnd))) return false;
     const time = await segment.timeIndex.load(timeBytes, relativeEnd);
-    if (time === undefined) return false;
+    // A closed segment's time index has its final entry; without one it was not finished.
+    if (time === undefined || (time.timestampMs < 0 && logBytes > 0)) return false;
     const from = await segment.index.lookup(relativeEnd);
     const check = { firstTimestampMs: -1, nextOffset: -1 };
     await files.use(segment.path, async (file) => {

@@ -37,6 +37,23 @@ export async function openMeta(
   return meta;
 }
 
+/** Another id, no history; the journal keeps the id it was written under. Only for a directory that has a meta file. */
+export async function renewMeta(
+  disk: Disk,
+  path: string,
+  role: DirectoryIdentity["role"],
+): Promise<DirectoryMeta> {
+  const bytes = await readWholeFile(disk, join(path, metaName));
+  if (bytes === undefined)
+    throw new AppError("INVALID_CONFIG", `${path} is no Millrace data directory: it has no meta file`);
+  const known = parseMeta(path, bytes);
+  checkIdentity(path, known, { role });
+  const journalId = known.journalId ?? known.directoryId;
+  const meta: DirectoryMeta = { ...known, directoryId: randomId(), journalId, nodeId: null, starts: [] };
+  await writeMeta(disk, path, meta);
+  return meta;
+}
+
 /** Writes the identity learnt at registration; CLUSTER_MISMATCH when the directory has another. */
 export async function identifyMeta(
   disk: Disk,

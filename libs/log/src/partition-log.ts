@@ -14,13 +14,13 @@ import { truncateLog } from "./log-truncate.ts";
 import { findOffsetForTime, readLog } from "./log-reader.ts";
 import type { LogContext } from "./log-context.ts";
 import { encodeProducerSnapshot } from "./producer-snapshot.ts";
-import { ProducerStates } from "./producer-state.ts";
+import { isNamedProducer, ProducerStates } from "./producer-state.ts";
 import { Quarantine } from "./quarantine.ts";
 import { Segment } from "./segment.ts";
-import { removedProducerPrefix } from "./state-table.ts";
+import { removedProducerPrefix, replacedProducerPrefix } from "./state-table.ts";
 import { Tail, type TailBatch } from "./tail.ts";
 import type { Log, LogConfig, LogId, ProducerInfo, SequenceVerdict, StateChange } from "./types.ts";
-import { writeUint64 } from "./bytes.ts";
+import { asBuffer, readUint64, writeUint64 } from "./bytes.ts";
 
 /** Where a read ended: a reader that goes on there needs no index. */
 export interface ReadHint {
@@ -245,7 +245,6 @@ export class PartitionLog implements Log {
     }
     if (offset <= this.startOffset) return;
     this.startOffset = offset;
-    this.epochs.truncateFromStart(offset);
     if (this.id.kind === "topic" || this.hasSegmentsBelow(offset)) this.context.startMoved(this);
   }
 
@@ -259,8 +258,25 @@ export class PartitionLog implements Log {
     return truncateLog(this, offset);
   }
 
-  checkSequence(header: BatchHeader): SequenceVerdict {
-    return this.producerStates.check(header);
+  checkSequence(header: BatchHeader, previousProducerId = 0): SequenceVerdict {
+    if (this.#successorOf(header.producerId) !== undefined) {
+      return { kind: "refused", reason: "PRODUCER_FENCED", lastSequence: -1 };
+    }
+    return this.producerStates.check(header, previousProducerId);
+  }
+
+  replaceProducer(previousProducerId: number, producerId: number): StateChange[] {
+    if (previousProducerId === 0 || this.#successorOf(previousProducerId) !== undefined) return [];
+    const value = Buffer.alloc(8);
+    writeUint64(value, 0, producerId);
+    return [{ key: `${replacedProducerPrefix(this.number)}${previousProducerId}`, value }];
+  }
+
+  /** The id that took over from a producer id (P2), or undefined. */
+  #successorOf(producerId: number): number | undefined {
+    if (!isNamedProducer(producerId)) return undefined;
+    const bytes = this.context.getState(`${replacedProducerPrefix(this.number)}${producerId}`);
+    return bytes === undefined ? undefined : readUint64(asBuffer(bytes), 0);
   }
 
   producers(): ProducerInfo[] {

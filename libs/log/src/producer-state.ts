@@ -62,11 +62,17 @@ export class ProducerStates {
     return this.#producers.size;
   }
 
-  /** Judges a batch before anything else (P3). Changes nothing. */
-  check(header: BatchHeader): SequenceVerdict {
-    const { producerId, producerEpoch, baseSequence } = header;
+  /**
+   * Judges a batch before anything else (P3). Changes nothing. A named producer that has not written here is held
+   * against the id it had before (P2; 0 = none), whose epochs say nothing about the new id's.
+   */
+  check(header: BatchHeader, previousProducerId = 0): SequenceVerdict {
+    const { producerId, baseSequence } = header;
     if (producerId < 0 || baseSequence < 0) return append;
-    const entry = this.#producers.get(producerId);
+    const own = this.#producers.get(producerId);
+    const isSuccessor = own === undefined && previousProducerId !== 0 && isNamedProducer(producerId);
+    const entry = isSuccessor ? this.#producers.get(previousProducerId) : own;
+    const producerEpoch = isSuccessor ? (entry?.producerEpoch ?? 0) : header.producerEpoch;
     if (entry === undefined) {
       return baseSequence === 0 ? append : { kind: "refused", reason: "UNKNOWN_PRODUCER", lastSequence: -1 };
     }

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { setBaseOffset, setLeaderEpoch } from "@millrace/record";
-import type { Disk } from "@millrace/runtime";
+import type { Disk, DiskFile } from "@millrace/runtime";
 import { type EntryTarget, entryKind, type JournalEntry } from "./journal-format.ts";
 import { segmentWriteGroupBytesMax } from "./limits.ts";
 import { listSegmentBases, removeSegmentFiles } from "./log-files.ts";
@@ -70,7 +70,9 @@ export class Replayer {
 
   async #write(target: EntryTarget, batch: Uint8Array): Promise<void> {
     const log = this.#logs.get(target.logNumber);
-    if (log === undefined || target.segmentBase < log.firstSegmentBase) return;
+    if (log === undefined) return;
+    log.provenEnd = Math.max(log.provenEnd, target.baseOffset + batchOffsets(batch));
+    if (target.segmentBase < log.firstSegmentBase) return;
     const bytes = new Uint8Array(batch);
     setBaseOffset(bytes, 0, target.baseOffset);
     setLeaderEpoch(bytes, 0, target.leaderEpoch);
@@ -85,27 +87,27 @@ export class Replayer {
     run.chunks.push(bytes);
     run.bytes += bytes.length;
     this.bytes += bytes.length;
-    log.provenEnd = Math.max(log.provenEnd, target.baseOffset + batchOffsets(bytes));
   }
 
   async #truncate(entry: Extract<JournalEntry, { kind: typeof entryKind.truncate }>): Promise<void> {
     const log = this.#logs.get(entry.logNumber);
-    if (log === undefined || entry.segmentBase < log.firstSegmentBase) return;
+    if (log === undefined) return;
     await this.#flush(entry.logNumber);
     for (const base of await listSegmentBases(this.#disk, log.directory)) {
       if (base > entry.segmentBase) await removeSegmentFiles(this.#disk, this.#files, log.directory, base);
     }
-    const path = join(log.directory, segmentFileName(entry.segmentBase, ".log"));
-    await this.#files.use(
-      path,
-      async (file) => {
-        if ((await file.size()) > entry.position) await file.truncate(entry.position);
-      },
-      "create",
-    );
+    if (entry.segmentBase >= log.firstSegmentBase) await this.#cut(log, entry);
     log.provenEnd = entry.offset;
     // The cut segment is walked as a whole: its indexes are stale and its new end is not fsynced.
     log.recoveryPoint = Math.min(log.recoveryPoint, entry.segmentBase);
+  }
+
+  async #cut(log: ReplayLog, entry: { segmentBase: number; position: number }): Promise<void> {
+    const path = join(log.directory, segmentFileName(entry.segmentBase, ".log"));
+    const shorten = async (file: DiskFile): Promise<void> => {
+      if ((await file.size()) > entry.position) await file.truncate(entry.position);
+    };
+    await this.#files.use(path, shorten, "create");
   }
 
   async #flush(logNumber: number): Promise<void> {

@@ -66,18 +66,17 @@ export class RetentionRunner {
     for (const log of this.#moved) {
       this.#moved.delete(log);
       if (log.hasSegmentsBelow(log.startOffset)) await this.#applyTo(log, undefined, true);
-      else await this.#saveStart(log);
+      else this.#saveStart(log);
     }
   }
 
   /** DeleteRecords inside a segment: the new start is journaled, no file goes. */
-  async #saveStart(log: PartitionLog): Promise<void> {
+  #saveStart(log: PartitionLog): void {
     const { startOffset, number: logNumber } = log;
     const firstSegmentBase = log.segments[0]?.baseOffset ?? 0;
-    await this.#core.submit(
-      { kind: entryKind.drop, logNumber, startOffset, firstSegmentBase },
-      { lazy: true },
-    );
+    const entry = { kind: entryKind.drop, logNumber, startOffset, firstSegmentBase };
+    // Nobody waits for it, and a failure has taken the directory offline.
+    this.#core.submit(entry, { lazy: true }).catch(() => {});
   }
 
   async #applyTo(log: PartitionLog, nowMs: number | undefined, isStartOnly: boolean): Promise<void> {

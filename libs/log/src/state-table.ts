@@ -17,6 +17,11 @@ export function removedProducerPrefix(logNumber?: number): string {
   return `${internalKeyPrefix}removed/${logNumber === undefined ? "" : `${logNumber}/`}`;
 }
 
+/** Keys of the state table that say which producer ids were replaced by which (P2): of one log, or of all. */
+export function replacedProducerPrefix(logNumber?: number): string {
+  return `${internalKeyPrefix}replaced/${logNumber === undefined ? "" : `${logNumber}/`}`;
+}
+
 const valueOverheadBytes = 6;
 
 /** The table; see the module comment. */

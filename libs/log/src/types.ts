@@ -80,6 +80,8 @@ export interface DirectoryMeta {
   readonly clusterId: string | null;
   readonly nodeId: string | null;
   readonly directoryId: string;
+  /** Id in the journal's files where it is not the directory's: an identity of its own was given to a copy (L1). */
+  readonly journalId?: string;
   /** Start history (L1), oldest first, bounded; the last entry is this start. */
   readonly starts: readonly string[];
 }
@@ -243,8 +245,16 @@ export interface Log {
   /** Cuts everything at and above `offset`; the mark is lowered durably before the next append (J4). */
   truncate(offset: number): Promise<void>;
 
-  /** Checks a producer's batch before anything else (P3). Batches without producer id: append. */
-  checkSequence(header: BatchHeader): SequenceVerdict;
+  /**
+   * Checks a producer's batch before anything else (P3). Batches without producer id: append. A batch of a named
+   * producer not known here is held against `previousProducerId` (P2; 0 = none); a replaced id is fenced.
+   */
+  checkSequence(header: BatchHeader, previousProducerId?: number): SequenceVerdict;
+  /**
+   * P2: `producerId` goes on where `previousProducerId` ended, which is fenced from then on. Durable through the commit
+   * it is given to, which must be that of the new id's first batch. Empty when there is nothing to note.
+   */
+  replaceProducer(previousProducerId: number, producerId: number): StateChange[];
   producers(): ProducerInfo[];
   /** Forgets a named producer (P1); durable through the commit it is given to. */
   removeProducer(producerId: number): StateChange[];

@@ -50,7 +50,9 @@ const deviceNumber = 1;
 export class SimDisk implements Disk {
   /** Called before an operation; a returned code (EIO, ENOSPC, ...) is thrown instead of doing it. */
   inject: ((operation: SimOperation) => string | undefined) | undefined;
-  /** Called after an operation has been done, before its caller learns it. */
+  /** How long an operation takes before it has its effect; at once by default. */
+  delay: ((operation: SimOperation) => Promise<void> | undefined) | undefined;
+  /** Called right before an operation has its effect: what has been told to anybody by now must survive a crash. */
   onOperation: ((operation: SimOperation) => void) | undefined;
   capacityBytes: number;
   #root = new SimFolder();
@@ -74,6 +76,8 @@ export class SimDisk implements Disk {
     if (existing !== undefined) return this.#file(path, existing);
     if (mode === "read" || mode === "write") throw systemError("ENOENT", path);
     return this.#change("open", path, () => {
+      const made = this.#find(path);
+      if (made instanceof SimInode) return this.#file(path, made);
       const inode = new SimInode(this.#nextInode++);
       this.#rename([{ path, node: inode }]);
       return this.#file(path, inode);
@@ -103,44 +107,47 @@ export class SimDisk implements Disk {
     if (existing instanceof SimFolder) return;
     if (existing !== undefined) throw systemError("EEXIST", path);
     if (dirname(path) !== path) await this.makeDirectory(dirname(path));
-    this.#change("makeDirectory", path, () => {
+    await this.#change("makeDirectory", path, () => {
+      if (this.#find(path) !== undefined) return;
       this.#rename([{ path, node: new SimFolder() }]);
       this.#syncNames(this.#folderOf(path).folder);
     });
   }
 
   async rename(from: string, to: string): Promise<void> {
-    const node = this.#find(from);
-    if (node === undefined) throw systemError("ENOENT", from);
-    this.#change("rename", to, () =>
+    await this.#change("rename", to, () => {
+      const node = this.#find(from);
+      if (node === undefined) throw systemError("ENOENT", from);
       this.#rename([
         { path: from, node: undefined },
         { path: to, node },
-      ]),
-    );
+      ]);
+    });
   }
 
   async link(from: string, to: string): Promise<void> {
-    const node = this.#find(from);
-    if (node === undefined) throw systemError("ENOENT", from);
-    if (this.#find(to) !== undefined) throw systemError("EEXIST", to);
-    this.#change("link", to, () => this.#rename([{ path: to, node }]));
+    await this.#change("link", to, () => {
+      const node = this.#find(from);
+      if (node === undefined) throw systemError("ENOENT", from);
+      if (this.#find(to) !== undefined) throw systemError("EEXIST", to);
+      this.#rename([{ path: to, node }]);
+    });
   }
 
   async removeFile(path: string): Promise<void> {
     if (this.#find(path) === undefined) return;
-    this.#change("removeFile", path, () => this.#rename([{ path, node: undefined }]));
+    await this.#change("removeFile", path, () => this.#rename([{ path, node: undefined }]));
   }
 
   async removeTree(path: string): Promise<void> {
     if (this.#find(path) === undefined) return;
-    this.#change("removeTree", path, () => this.#rename([{ path, node: undefined }]));
+    await this.#change("removeTree", path, () => this.#rename([{ path, node: undefined }]));
   }
 
   async syncDirectory(path: string): Promise<void> {
     const folder = this.#find(path);
     if (!(folder instanceof SimFolder)) throw systemError("ENOENT", path);
-    this.#change("syncDirectory", path, () => this.#syncNames(folder));
+    await this.#change("syncDirectory", path, () => this.#syncNames(folder));
   }
 
   async freeBytes(_path: string): Promise<number> {
@@ -190,7 +197,7 @@ export class SimDisk implements Disk {
       },
       write: async (chunks, position) => {
         whileOpen();
-        this.#change("write", path, () => {
+        await this.#change("write", path, () => {
           let at = position;
           for (const chunk of chunks) {
             this.#checkCapacity(inode, at + chunk.length, path);
@@ -201,11 +208,11 @@ export class SimDisk implements Disk {
       },
       truncate: async (sizeBytes) => {
         whileOpen();
-        this.#change("truncate", path, () => inode.truncate(sizeBytes));
+        await this.#change("truncate", path, () => inode.truncate(sizeBytes));
       },
       dataSync: async () => {
         whileOpen();
-        this.#change("dataSync", path, () => inode.sync());
+        await this.#change("dataSync", path, () => inode.sync());
       },
       size: async () => inode.sizeBytes,
       close: async () => {
@@ -221,13 +228,13 @@ export class SimDisk implements Disk {
       throw systemError("ENOSPC", path);
   }
 
-  #change<T>(kind: SimOperation["kind"], path: string, apply: () => T): T {
+  async #change<T>(kind: SimOperation["kind"], path: string, apply: () => T): Promise<T> {
     const operation: SimOperation = { number: ++this.#operations, kind, path };
+    await this.delay?.(operation);
     const code = this.inject?.(operation);
     if (code !== undefined) throw systemError(code, path);
-    const result = apply();
     this.onOperation?.(operation);
-    return result;
+    return apply();
   }
 
   #find(path: string): SimNode | undefined {
