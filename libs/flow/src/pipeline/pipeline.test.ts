@@ -298,8 +298,11 @@ channels: { c1: { type: file } }
     const pipeline = await agent.start(oneChannel);
     await until("failed", () => pipeline.status().sources[0]?.state === "failed");
     expect(pipeline.status().sources[0]?.error).toBe("unreadable");
+    const { readiness } = agent.telemetry;
+    expect(readiness.snapshot().parts).toEqual([{ name: "source r1", ready: false, reason: "unreadable" }]);
     world.readFailure = undefined;
     await pipeline.finishAndDrain(never);
+    expect(readiness.snapshot().parts).toEqual([]);
     expect(world.destination("k1").texts).toEqual(texts(0, 30));
   });
 });

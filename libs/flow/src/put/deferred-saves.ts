@@ -28,8 +28,19 @@ export class DeferredSaves {
   /** Saves `changes` once every target channel has delivered through its sequence. */
   add(targets: Deferred["targets"], changes: readonly StateChange[]): void {
     if (changes.length === 0) return;
-    this.#queue.push({ targets, changes });
+    const last = this.#queue.at(-1);
+    // offerings without records wait for the same: the queue is never longer than what the channels hold
+    if (last !== undefined && isSame(last.targets, targets)) {
+      this.#queue[this.#queue.length - 1] = { targets, changes: latestOf([...last.changes, ...changes]) };
+    } else {
+      this.#queue.push({ targets, changes });
+    }
     this.#save();
+  }
+
+  /** Entries that wait. */
+  get length(): number {
+    return this.#queue.length;
   }
 
   close(): void {
@@ -37,21 +48,30 @@ export class DeferredSaves {
   }
 
   #save(): void {
-    const latest = new Map<string, StateChange>();
+    const due: StateChange[] = [];
     for (
       let next = this.#queue[0];
       next?.targets.every(({ channel, through }) => channel.position >= through);
       next = this.#queue[0]
     ) {
       this.#queue.shift();
-      for (const change of next.changes) latest.set(change.key, change);
+      due.push(...next.changes);
     }
-    if (latest.size === 0) return;
+    if (due.length === 0) return;
     try {
-      this.#directory.commit([], [...latest.values()], { lazy: true }).durable.catch(() => undefined);
+      this.#directory.commit([], latestOf(due), { lazy: true }).durable.catch(() => undefined);
     } catch (error) {
       // the next save has a newer position; until then a crash reads more again
       this.#telemetry.log.warn({ error: AppError.from(error) }, "Source positions could not be saved.");
     }
   }
+}
+
+function isSame(a: Deferred["targets"], b: Deferred["targets"]): boolean {
+  return a.length === b.length && a.every((target, i) => target.through === b[i]?.through);
+}
+
+/** The last change of each key. */
+function latestOf(changes: readonly StateChange[]): StateChange[] {
+  return [...new Map(changes.map((change) => [change.key, change])).values()];
 }

@@ -130,6 +130,7 @@ export class PullRunner {
         this.#state = "failed";
         this.#error = error.message;
         telemetry.emit(componentFailed, { component: name, error, retryMs });
+        telemetry.readiness.set(`source ${name}`, { ready: false, reason: error.message });
         await clock.sleep(retryMs, signal);
       }
     }
@@ -149,6 +150,7 @@ export class PullRunner {
       const result = await source.read(Math.min(batchSize, path.transactionRecordsMax), signal);
       await this.#put(result, signal);
       backoff.reset();
+      if (this.#error !== undefined) this.#options.telemetry.readiness.remove(`source ${this.name}`);
       this.#error = undefined;
       this.#isIdle = result.isIdle;
       if (result.records.length > 0 || !result.isIdle) {

@@ -105,6 +105,7 @@ export class PushRunner {
         await source.start(this.#intake, signal);
         this.#state = "running";
         this.#error = undefined;
+        telemetry.readiness.remove(`source ${name}`);
         onAttempt();
         return;
       } catch (thrown) {
@@ -113,6 +114,7 @@ export class PushRunner {
         this.#state = "failed";
         this.#error = error.message;
         telemetry.emit(componentFailed, { component: name, error, retryMs });
+        telemetry.readiness.set(`source ${name}`, { ready: false, reason: error.message });
         onAttempt();
         await clock.sleep(retryMs, signal);
       }

@@ -1,0 +1,33 @@
+import { openDataDirectory } from "@millrace/log";
+import { createTelemetry } from "@millrace/telemetry";
+import { SimClock, SimDisk } from "@millrace/testkit";
+import { expect, it } from "vitest";
+import { recordOf } from "../conformance/cases.ts";
+import { MemoryChannel } from "../channel/memory-channel.ts";
+import { DeferredSaves } from "./deferred-saves.ts";
+
+it("positions wait for the memory channel's delivery, in order, the last of each key; the queue stays short (A1)", async () => {
+  const clock = new SimClock();
+  const identity = { role: "agent" } as const;
+  const directory = await openDataDirectory({ path: "/data", disk: new SimDisk(), clock, identity });
+  const limits = { records: 100, bytes: 1e6, transactionRecords: 100, recordBytes: 1e6, keepAliveMs: 0 };
+  const channel = new MemoryChannel("c1", limits);
+  const telemetry = createTelemetry({ service: "test", node: "test", destination: "silent" });
+  const saves = new DeferredSaves(directory, [channel], telemetry);
+  const position = (order: number) => [{ key: "p", value: Buffer.from(String(order)) }];
+  const saved = () => directory.getState("p")?.toString();
+  channel.room.add(4, 1_000);
+  saves.add([{ channel, through: channel.append([recordOf("a"), recordOf("b")]) }], position(2));
+  for (let order = 3; order < 1_000; order++) saves.add([{ channel, through: 2 }], position(order));
+  saves.add([{ channel, through: channel.append([recordOf("c"), recordOf("d")]) }], position(1_001));
+  expect([saves.length, saved()]).toEqual([2, undefined]);
+  await channel.take(4, 1e6);
+  channel.commit(1, 2);
+  expect(saved()).toBeUndefined();
+  channel.commit(0, 1);
+  expect([saves.length, saved()]).toEqual([1, "999"]);
+  channel.commit(2, 4);
+  expect([saves.length, saved()]).toEqual([0, "1001"]);
+  saves.close();
+  await directory.close();
+});
