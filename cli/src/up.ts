@@ -209,6 +209,7 @@ class Up {
   #sayLast(): void {
     const { plan, layout, ending } = this.#parts;
     const reading = this.#reader.read();
+    if (ending.failure !== undefined && !reading.isAccountable) return;
     if (!reading.isAccountable) {
       this.#screen.line(`stopped: what is in flight is on disk; ${plan.again} goes on`);
       return;

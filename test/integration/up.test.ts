@@ -281,8 +281,17 @@ describe("up, killed and started again", () => {
     await cp(join(folder, "copy"), join(data(), "agent"), { recursive: true });
     const { code, stderr } = await runCli(up("--tail", log(), "--once"));
     expect(code).toBe(1);
-    expect(stderr).toMatch(/copy|older/);
+    expect(stderr).toMatch(
+      /^millrace: .* is a copy or an older state: .*millrace agent identity --new DIR.*\n$/,
+    );
     expect((await published()).toString()).toBe("one\ntwo\n");
+    // The way out that the message names: another agent, which reads again what its old positions lack.
+    expect((await runCli(["agent", "identity", "--new", join(data(), "agent")])).code).toBe(0);
+    await appendFile(log(), "three\n");
+    const again = await runCli(up("--tail", log(), "--once"));
+    expect(again.code).toBe(0);
+    expect(lastEquation(again.stdout)).toMatchObject({ inFlight: 0, lost: 0, doubled: 0 });
+    expect((await published()).toString()).toBe("one\ntwo\ntwo\nthree\n");
   });
 
   test("a reader of its output that goes away does not stop it", async () => {

@@ -18,6 +18,7 @@ export function addAgentCommands(program: Command): void {
   addRun(agent);
   addValidate(agent);
   addGraph(agent);
+  addIdentity(agent);
 }
 
 function withName(command: Command): Command {
@@ -91,4 +92,21 @@ function addGraph(agent: Command): void {
     await new Output().write((await check(file, options)).mermaid);
   });
   addExamples(command, [["into a file for a page", "millrace agent graph pipeline.yaml > pipeline.mmd"]]);
+}
+
+function addIdentity(agent: Command): void {
+  const command = agent
+    .command("identity")
+    .description(
+      "Give a copied or restored data directory an identity of its own, so that it may run beside the original.",
+    )
+    .argument("<dir>", "data directory of the agent; of `millrace up`: its subdirectory agent")
+    .requiredOption("--new", "do it: what the copy holds is delivered once more, as another agent's records")
+    .action(async (directory: string) => {
+      const { renewAgentIdentity } = await import("@millrace/service-agent");
+      await new Output().write(`${await renewAgentIdentity(directory)}\n`);
+    });
+  addExamples(command, [
+    ["a copy on a second machine", "millrace agent identity --new /var/lib/millrace/agent"],
+  ]);
 }

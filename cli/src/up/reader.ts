@@ -39,9 +39,10 @@ export interface Reading {
   }[];
 }
 
-/** What is kept of earlier topics. */
+/** What is kept of earlier topics. An agent with a new identity (L1) is another producer: the account begins again too. */
 interface Kept {
   readonly topicId: string;
+  readonly agentId: string;
   readonly gone: number;
 }
 
@@ -96,7 +97,7 @@ export class Reader {
       ),
     };
     return {
-      cut: { ...raw, gone: this.#gone(raw, topicId, isComplete) },
+      cut: { ...raw, gone: this.#gone(raw, topicId, pipeline.agentId, isComplete) },
       sizes: {
         topic: partitions.reduce((sum, partition) => sum + partition.sizeBytes, 0),
         channel: channel.sizeBytes,
@@ -123,12 +124,12 @@ export class Reader {
   }
 
   /** Decided once per topic, when everything is there to be read; until then whatever leaves nothing open. */
-  #gone(cut: Cut, topicId: string | undefined, isComplete: boolean): number {
-    if (topicId !== undefined && this.#kept?.topicId === topicId) return this.#kept.gone;
+  #gone(cut: Cut, topicId: string | undefined, agentId: string, isComplete: boolean): number {
+    if (this.#kept?.topicId === topicId && this.#kept?.agentId === agentId) return this.#kept.gone;
     // The first topic of a directory: nothing went anywhere else.
     const gone = this.#kept === undefined ? 0 : goneBefore(cut);
     if (topicId === undefined || !isComplete) return goneBefore(cut);
-    this.#kept = { topicId, gone };
+    this.#kept = { topicId, agentId, gone };
     const text = JSON.stringify({ formatVersion, ...this.#kept });
     replaceFile(realDisk, this.#path, Buffer.from(`${text}\n`)).catch(() => {
       // Tried again with the next start; the figures shown now are right.

@@ -67,8 +67,11 @@ export class MillraceSink implements Sink {
   #history!: RoutingHistory;
   #counters!: SequenceCounters;
   #acked = new RangeSet();
+  #agentId = "";
   #producerId = -1;
   #producerEpoch = -1;
+  /** P2: the id before this one; the leaders go on from its last sequences. 0 = none. */
+  #previousProducerId = 0;
   /** The topic's max.message.bytes: a record that does not fit a batch of this size is refused. */
   #recordBytesMax = 0;
   #inFlight = new Set<Promise<void>>();
@@ -90,7 +93,11 @@ export class MillraceSink implements Sink {
       signal,
     });
     const takePosition = await this.#settleRouting(assignment.deliveredThrough);
-    this.#counters = new SequenceCounters(takePosition, parseCheckpoint(assignment.checkpoint));
+    this.#counters = new SequenceCounters(
+      takePosition,
+      parseCheckpoint(assignment.checkpoint, origin.agentId),
+    );
+    this.#agentId = origin.agentId;
     await this.#loadRefused(takePosition);
     const producer = await this.#client.admin.initProducer(
       `${origin.agentId}.${origin.channelId}`,
@@ -98,6 +105,7 @@ export class MillraceSink implements Sink {
     );
     this.#producerId = producer.producerId;
     this.#producerEpoch = producer.producerEpoch;
+    this.#previousProducerId = producer.previousProducerId;
     return { resumeFrom: takePosition };
   }
 
@@ -269,14 +277,18 @@ export class MillraceSink implements Sink {
     if (target !== undefined) return target;
     const client = this.#opened();
     const counted = this.#counters.nextOf(key);
-    const known = await client.describeProducer(generation.topicId, partition, this.#producerId);
+    const known = await this.#producerState(client, generation.topicId, partition);
     const held =
       known === undefined || known.lastSequence < 0 ? 0 : fromWireSequence(known.lastSequence, counted) + 1;
     const isBehind = held < counted && !this.#config.unsafeNoIdentity;
     if (isBehind) this.#reportBehind(generation, partition, counted - held);
     const opened: Target = {
       key,
-      writer: client.partitionWriter({ topicId: generation.topicId, partition }),
+      writer: client.partitionWriter({
+        topicId: generation.topicId,
+        partition,
+        previousProducerId: this.#previousProducerId,
+      }),
       held,
       builder: undefined,
       firstPosition: 0,
@@ -285,6 +297,17 @@ export class MillraceSink implements Sink {
     };
     this.#targets.set(key, opened);
     return opened;
+  }
+
+  /** What the leader has of this channel: under its id or, where that has not written yet, the one before (P2). */
+  async #producerState(
+    client: Client,
+    topicId: string,
+    partition: number,
+  ): Promise<Awaited<ReturnType<Client["describeProducer"]>>> {
+    const known = await client.describeProducer(topicId, partition, this.#producerId);
+    if (known !== undefined || this.#previousProducerId === 0) return known;
+    return client.describeProducer(topicId, partition, this.#previousProducerId);
   }
 
   /** P5: the leader lost acknowledged records (os flush policy, unclean election); the channel has let them go. */
@@ -322,7 +345,7 @@ export class MillraceSink implements Sink {
     if (through === from || this.#failure !== undefined) return;
     const checkpoint = this.#counters.advance(through);
     this.#acked.removeBelow(through);
-    this.#feedback.delivered(through, Buffer.from(JSON.stringify(checkpoint)));
+    this.#feedback.delivered(through, Buffer.from(JSON.stringify({ ...checkpoint, agentId: this.#agentId })));
   }
 
   #fail(error: AppError): void {
@@ -341,6 +364,11 @@ export class MillraceSink implements Sink {
   }
 }
 
-function parseCheckpoint(bytes: Uint8Array | undefined): CounterCheckpoint | undefined {
-  return bytes === undefined ? undefined : (JSON.parse(Buffer.from(bytes).toString()) as CounterCheckpoint);
+/** The counters; those of an agent whose directory has got a new identity since (L1) are of another producer. */
+function parseCheckpoint(bytes: Uint8Array | undefined, agentId: string): CounterCheckpoint | undefined {
+  if (bytes === undefined) return undefined;
+  const saved = JSON.parse(Buffer.from(bytes).toString()) as CounterCheckpoint & {
+    readonly agentId?: string;
+  };
+  return saved.agentId === undefined || saved.agentId === agentId ? saved : undefined;
 }
