@@ -11,10 +11,11 @@
  * Numbering: a record's *offset* is its channel sequence in an agent and its partition offset in a connector;
  * both start at 0, grow by one per record (a topic may leave gaps) and never change (A2).
  */
+
+import type { z } from "@millrace/config";
 import type { Record } from "@millrace/record";
 import type { Clock, Disk } from "@millrace/runtime";
 import type { Telemetry } from "@millrace/telemetry";
-import type { z } from "@millrace/config";
 
 /** A record inside a pipeline. */
 export interface FlowRecord extends Record {

@@ -1,9 +1,9 @@
-export { decodeRecords, encodeRecords } from "./channel/record-codec.ts";
 export { type ChannelDefinition, type ChannelSettings, channelDefinitions } from "./channel/definitions.ts";
-export { batchBytesMax } from "./channel/limits.ts";
 export { FileChannel } from "./channel/file-channel.ts";
+export { batchBytesMax } from "./channel/limits.ts";
 export { MemoryChannel } from "./channel/memory-channel.ts";
 export { type OpenFileChannelOptions, openFileChannel } from "./channel/open-channel.ts";
+export { decodeRecords, encodeRecords } from "./channel/record-codec.ts";
 export type { Channel, ChannelFigures, ChannelLimits, Checkpoint, Take } from "./channel/types.ts";
 export { graphMermaid, graphText } from "./config/graph.ts";
 export { loadPipeline, type PipelineOptions, parsePipeline } from "./config/load.ts";
@@ -28,8 +28,8 @@ export {
   type Intake,
   type Interceptor,
   type InterceptorDefinition,
-  type OfferOutcome,
   type Offering,
+  type OfferOutcome,
   type Origin,
   originKey,
   type PullSource,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { conformChannel } from "../conformance/channel.ts";
 import { recordOf } from "../conformance/cases.ts";
+import { conformChannel } from "../conformance/channel.ts";
 import { MemoryChannel } from "./memory-channel.ts";
 import { recordsSizeBytes } from "./record-codec.ts";
 

@@ -1,6 +1,6 @@
 /** flume.conf into the raw form: `<agent>.<section>.<name>.<key> = value`, several agents a file. */
 import { type Problems, suggestion } from "./problem.ts";
-import { parseProperties, type Property } from "./properties.ts";
+import { type Property, parseProperties } from "./properties.ts";
 import type { RawComponent, RawGroup, RawPipeline, RawSink, RawSource } from "./raw.ts";
 import { type Lookups, substitute } from "./substitute.ts";
 

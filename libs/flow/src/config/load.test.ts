@@ -14,7 +14,7 @@ import { AppError } from "@millrace/base";
 import { afterAll, describe, expect, it } from "vitest";
 import { TestWorld } from "../testing/components.ts";
 import { graphMermaid, graphText } from "./graph.ts";
-import { loadPipeline, parsePipeline, type PipelineOptions } from "./load.ts";
+import { loadPipeline, type PipelineOptions, parsePipeline } from "./load.ts";
 import type { PipelineConfig } from "./pipeline-config.ts";
 
 interface Case {

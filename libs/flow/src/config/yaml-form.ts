@@ -1,5 +1,5 @@
 /** A YAML pipeline into the raw form. One agent a file. */
-import { parseYamlWithPositions, type PositionedData } from "@millrace/config";
+import { type PositionedData, parseYamlWithPositions } from "@millrace/config";
 import { type Problems, suggestion } from "./problem.ts";
 import type { ConfigPath, RawComponent, RawGroup, RawPipeline, RawSink, RawSource } from "./raw.ts";
 import { type Lookups, substitute } from "./substitute.ts";

@@ -6,17 +6,17 @@
  *   finish: sources read what is there and end -> every channel delivered -> (stop)
  */
 import { AppError, invariant } from "@millrace/base";
-import { WakeList } from "../channel/wake-list.ts";
 import { FileChannel } from "../channel/file-channel.ts";
 import type { Channel } from "../channel/types.ts";
+import { WakeList } from "../channel/wake-list.ts";
 import type { PipelineConfig } from "../config/pipeline-config.ts";
-import { PushRunner } from "../run/push-runner.ts";
 import type { ChannelStatus, SinkStatus, SourceStatus } from "../run/component-state.ts";
-import { openChannels, openSink, openSource, type RunningSource, startEpoch } from "./open-parts.ts";
+import { PushRunner } from "../run/push-runner.ts";
+import type { SinkRunner } from "../run/sink-runner.ts";
 import { channelLeftBehind, volatileRecordsLost } from "./events.ts";
 import { observePipeline } from "./metrics.ts";
+import { openChannels, openSink, openSource, type RunningSource, startEpoch } from "./open-parts.ts";
 import type { PipelineRuntime } from "./runtime.ts";
-import type { SinkRunner } from "../run/sink-runner.ts";
 
 /** A pipeline at one moment: all figures are taken together (S1). */
 export interface PipelineStatus {

@@ -2,8 +2,8 @@ import { openDataDirectory } from "@millrace/log";
 import { createTelemetry } from "@millrace/telemetry";
 import { SimClock, SimDisk } from "@millrace/testkit";
 import { expect, it } from "vitest";
-import { recordOf } from "../conformance/cases.ts";
 import { MemoryChannel } from "../channel/memory-channel.ts";
+import { recordOf } from "../conformance/cases.ts";
 import { DeferredSaves } from "./deferred-saves.ts";
 
 it("positions wait for the memory channel's delivery, in order, the last of each key; the queue stays short (A1)", async () => {

@@ -7,10 +7,11 @@
  * The file's length is part of the state: at the next open what is behind it (a crash between the two steps) is cut,
  * and the record, which then counts as not refused, is refused again. So a letter is there once.
  */
+
+import { dirname, join } from "node:path";
 import { invariant } from "@millrace/base";
 import type { DataDirectory, StateChange } from "@millrace/log";
 import type { Clock, Disk, DiskFile } from "@millrace/runtime";
-import { dirname, join } from "node:path";
 import type { FlowRecord } from "../contract.ts";
 
 /** What is set aside, and why. */

@@ -16,9 +16,9 @@ import type { Channel, Take } from "../channel/types.ts";
 import type { Assignment, Origin, Sink, SinkRecord, Standing } from "../contract.ts";
 import type { ComponentState, SinkStatus } from "./component-state.ts";
 import type { DeadLetters } from "./dead-letters.ts";
+import { DelayWindow } from "./delay-window.ts";
 import { componentFailed, recordSetAside, sinkRewound } from "./events.ts";
 import type { SinkBooks } from "./sink-books.ts";
-import { DelayWindow } from "./delay-window.ts";
 import { SinkSession } from "./sink-session.ts";
 
 /** Bounds of what a sink is given. */
