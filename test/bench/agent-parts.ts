@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type FileChannel, type FlowRecord, openFileChannel, PutPath } from "@millrace/flow";
 import { type DataDirectory, openDataDirectory } from "@millrace/log";
-import { realDisk, systemClock } from "@millrace/runtime";
+import { letHeapGrow, realDisk, systemClock } from "@millrace/runtime";
 import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 
 /** Bytes of a record's value: Flume's usual event. */
@@ -17,8 +17,9 @@ export interface AgentParts {
   close(): Promise<void>;
 }
 
-/** Opens a data directory with one file channel, `name`, and a put path into it. */
+/** Opens a data directory with one file channel, `name`, and a put path into it, in a process set up as an agent's is. */
 export async function openAgentParts(folder: string, name: string): Promise<AgentParts> {
+  letHeapGrow();
   const directory = await openDataDirectory({
     path: join(folder, "agent"),
     disk: realDisk,
