@@ -20,7 +20,7 @@ describe("a power cut at any operation", () => {
 
   for (let seed = 1; seed <= 3; seed++) {
     it(`J2 J4 J5 J6: acknowledged commits survive whole, entries are atomic, recovery repeats itself (seed ${seed})`, async () => {
-      const world = new World({ seed, steps: 50, survivals: 2 });
+      const world = new World({ seed, steps: 40, survivals: 2 });
       expect(await sweep(world)).toBeUndefined();
       total["images"] = (total["images"] ?? 0) + world.images.length;
       for (const [what, count] of Object.entries<number>({ ...world.exercised }))
@@ -34,7 +34,7 @@ describe("a power cut at any operation", () => {
   });
 
   it("negative control: without fsync the same sweep finds a loss", async () => {
-    const world = new World({ seed: 1, steps: 50, survivals: 2, unsafeSkipFsync: true });
+    const world = new World({ seed: 1, steps: 40, survivals: 2, unsafeSkipFsync: true });
     expect(await sweep(world, /was acknowledged and is gone/)).toBeDefined();
   });
 });

@@ -312,7 +312,6 @@ export class World {
       }
       await appendOne(second);
       await second.close();
-      await first.close();
     } catch (error) {
       throw new Error(
         `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,

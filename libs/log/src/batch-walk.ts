@@ -28,7 +28,15 @@ export interface WalkRange {
   readonly firstOffset: number;
   /** Headers only: for bytes that were verified before. */
   readonly trustsChecksums?: boolean;
+  /** See {@link EpochAt}. */
+  readonly epochAt?: EpochAt;
 }
+
+/**
+ * The leader epoch a batch at an offset must carry, undefined where that is not known. The checksum covers neither base
+ * offset nor epoch; dense offsets check the one, the log's epoch history the other (invariant L2).
+ */
+export type EpochAt = (offset: number) => number | undefined;
 
 /** Sees each good batch; `bytes` holds it at `at` and is only valid during the call. False stops the walk. */
 export type BatchVisitor = (
@@ -74,7 +82,7 @@ export async function walkBatches(
         chunkBytes = Math.max(walkChunkBytes, size ?? 0);
         break;
       }
-      const checked = checkBatch(bytes, at, nextOffset, range.trustsChecksums === true);
+      const checked = checkBatch(bytes, at, nextOffset, range);
       if (typeof checked === "string") return { position: position + at, nextOffset, fault: checked };
       const goesOn = visit(checked, position + at, bytes, at) !== false;
       at += checked.sizeBytes;
@@ -92,14 +100,18 @@ export function checkBatch(
   bytes: Buffer,
   at: number,
   expectedOffset: number,
-  trustsChecksum = false,
+  options: { readonly trustsChecksums?: boolean; readonly epochAt?: EpochAt },
 ): BatchHeader | string {
   try {
     const size = batchSizeAt(bytes, at);
     if (size === undefined || at + size > bytes.length) return "the batch is not whole";
-    const header = trustsChecksum ? readBatchHeader(bytes, at) : verifyBatch(bytes, at);
+    const header = options.trustsChecksums === true ? readBatchHeader(bytes, at) : verifyBatch(bytes, at);
     if (header.baseOffset !== expectedOffset)
       return `offset ${header.baseOffset} stands where ${expectedOffset} is due`;
+    const epoch = options.epochAt?.(expectedOffset);
+    if (epoch !== undefined && header.leaderEpoch !== epoch) {
+      return `leader epoch ${header.leaderEpoch} stands where ${epoch} is due`;
+    }
     return header;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

@@ -114,7 +114,8 @@ export class DiskGuard {
     for (;;) {
       await this.#clock.sleep(diskFullRetryMs, this.#stop.signal);
       if (this.#stop.signal.aborted) throw this.fail(error);
-      if ((await this.#disk.freeBytes(this.#path)) >= diskFullResumeBytes) return;
+      const freeBytes = await this.#disk.freeBytes(this.#path).catch(() => 0);
+      if (freeBytes >= diskFullResumeBytes) return;
     }
   }
 

@@ -8,9 +8,10 @@
  */
 import { join } from "node:path";
 import { batchHeaderBytes, readBatchHeader } from "@millrace/record";
-import { findNextBatch, readFully, type ReadableFile, walkBatches } from "./batch-walk.ts";
+import { type EpochAt, findNextBatch, readFully, type ReadableFile, walkBatches } from "./batch-walk.ts";
 import type { LogMark } from "./checkpoints.ts";
 import { readEpochs } from "./checkpoints.ts";
+import { EpochHistory } from "./epoch-history.ts";
 import { listSegmentBases, removeSegmentFiles } from "./log-files.ts";
 import { applyHeaders, removeStraySnapshots, restoreProducers } from "./log-producers.ts";
 import type { PartitionLog } from "./partition-log.ts";
@@ -138,6 +139,8 @@ function quarantine(
 class Load {
   readonly #log: PartitionLog;
   readonly #input: LoadInput;
+  /** Epochs as of the mark: the file was written before it. */
+  readonly #flushedEpochs: EpochHistory;
   /** Index of the first segment that was walked; the number of segments when none was. */
   firstWalked: number;
   torn: { fromOffset: number; bytes: number } | undefined;
@@ -145,6 +148,7 @@ class Load {
   constructor(log: PartitionLog, input: LoadInput) {
     this.#log = log;
     this.#input = input;
+    this.#flushedEpochs = new EpochHistory(log.epochs.entries);
     this.firstWalked = log.segments.length;
   }
 
@@ -239,11 +243,14 @@ class Load {
     const log = this.#log;
     const interval = log.config.indexIntervalBytes;
     const note = addEpoch(log);
+    const { recoveryPoint } = this.#input.mark;
+    const epochAt: EpochAt = (offset) =>
+      offset < recoveryPoint ? this.#flushedEpochs.epochAt(offset) : undefined;
     await segment.resetForRebuild();
     const fileBytes = await log.context.files.use(segment.path, async (file) => {
       const size = await file.size();
       while (segment.sizeBytes < size) {
-        const range = { from: segment.sizeBytes, to: size, firstOffset: segment.nextOffset };
+        const range = { from: segment.sizeBytes, to: size, firstOffset: segment.nextOffset, epochAt };
         const end = await walkBatches(file, range, (header) => {
           if (nextBase !== undefined && header.baseOffset >= nextBase) return false;
           segment.add(header, interval);

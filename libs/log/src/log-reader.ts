@@ -180,7 +180,7 @@ function pick(bytes: Buffer, scan: Scan, firstExpected: number | undefined, isAt
     const due = expected ?? readableOffset(bytes, at);
     if (due === undefined || due > scan.offset)
       return { kind: "fault", at, expected: expected ?? -1, fault: "no batch" };
-    const header = checkBatch(bytes, at, due, true);
+    const header = checkBatch(bytes, at, due, { trustsChecksums: true });
     if (typeof header === "string") return { kind: "fault", at, expected: due, fault: header };
     if (header.nextOffset > scan.offset) return take(bytes, scan, at, due);
     at += header.sizeBytes;
@@ -206,7 +206,9 @@ function take(bytes: Buffer, scan: Scan, from: number, firstOffset: number): Pic
     const size = batchSizeAt(bytes, to);
     const isNextWhole = size !== undefined && to + size <= bytes.length;
     if (to > from && (!isNextWhole || to + size - from > scan.bytesMax)) break;
-    const header = checkBatch(bytes, to, nextOffset);
+    const header = checkBatch(bytes, to, nextOffset, {
+      epochAt: (offset) => scan.log.epochs.epochAt(offset),
+    });
     if (typeof header === "string") {
       if (to > from) break;
       return { kind: "fault", at: to, expected: nextOffset, fault: header };

@@ -78,6 +78,13 @@ describe("a data directory on the real disk", () => {
     expect((await readdir(path)).filter((name) => !name.startsWith("."))).toEqual(["letter.txt"]);
   });
 
+  it("refuses a path that is a file", async () => {
+    await writeFile(join(parent, "file"), "");
+    await expect(open(join(parent, "file"))).rejects.toMatchObject(
+      refusal("INVALID_CONFIG", /cannot be used/),
+    );
+  });
+
   it("refuses another role, cluster, node and a newer format, each in one sentence", async () => {
     const path = join(parent, "data");
     const directory = await open(path);
