@@ -1,5 +1,5 @@
 /** An agent as a child process: started by agent-process.ts, asked over IPC, killed without a word. */
-import { systemClock } from "@millrace/runtime";
+import { type Clock, systemClock } from "@millrace/runtime";
 import { runAgent } from "./test-agent.ts";
 
 /** What the parent tells the child in the variable AGENT. */
@@ -14,7 +14,13 @@ export interface ChildOptions {
 }
 
 const { aheadMs, ...options } = JSON.parse(process.env["AGENT"] ?? "") as ChildOptions;
-const clock = { ...systemClock, nowMs: (): number => systemClock.nowMs() + aheadMs };
+/** The system's clock with the wall clock moved; timers run in real time. */
+const clock: Clock = {
+  nowMs: () => systemClock.nowMs() + aheadMs,
+  monotonicMs: () => systemClock.monotonicMs(),
+  after: (delayMs, run) => systemClock.after(delayMs, run),
+  sleep: (delayMs, signal) => systemClock.sleep(delayMs, signal),
+};
 const { pipeline, directory, telemetry } = await runAgent({ ...options, clock, flushIdleMs: 100 });
 
 process.on("message", (question: unknown) => {
