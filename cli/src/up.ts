@@ -40,7 +40,7 @@ export async function runUp(options: UpCommandOptions): Promise<void> {
   const plan = planOf(options, process.env, process.cwd());
   const output = new Output(process, () => undefined);
   const ending = new Ending(output);
-  const layout = openLayout(plan.dataDirectory);
+  const layout = await openLayout(plan.dataDirectory);
   const shutdown = new Shutdown(systemClock, stopMsMax);
   shutdown.register("directory lock", () => layout.lock.release());
   try {

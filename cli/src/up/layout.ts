@@ -1,9 +1,9 @@
 /** The directory of `millrace up`: made private, marked as Millrace's, locked by one process. */
-import { chmodSync, mkdirSync, readdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { AppError } from "@millrace/base";
-import { type DirectoryLock, directoryError, errorCode, lockDirectory } from "@millrace/runtime";
+import { type DirectoryLock, directoryError, errorCode, lockDirectory, realDisk } from "@millrace/runtime";
 
 /** File that tells sources to leave the whole directory alone (see the taildir source). */
 const marker = ".millrace-directory";
@@ -21,10 +21,11 @@ export interface Layout {
 }
 
 /** Makes or takes the directory. Throws ALREADY_LOCKED (another `up` runs on it) and INVALID_CONFIG. */
-export function openLayout(path: string): Layout {
+export async function openLayout(path: string): Promise<Layout> {
   let root = resolve(path);
   try {
-    mkdirSync(root, { recursive: true, mode: 0o700 });
+    // Node's own recursive mkdir never returns where a folder exists but takes no names (/proc)
+    await realDisk.makeDirectory(root);
     root = realpathSync(root);
     if (!statSync(root).isDirectory()) throw notUsable(root, "it is not a directory");
     const names = readdirSync(root);

@@ -1,6 +1,7 @@
 /** The pipeline that `up` runs: files -> file channel -> topic. Kept in the data directory as a YAML file to read and learn from. */
-import type { Layout } from "./layout.ts";
+
 import { channelBytesMax, segmentBytes } from "./hold.ts";
+import type { Layout } from "./layout.ts";
 import { machineLogs, type UpPlan } from "./plan.ts";
 
 /** Topic and connector of `up`. */

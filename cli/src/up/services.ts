@@ -5,15 +5,15 @@
  *
  * They stop in the opposite order, each after what feeds it.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AppError } from "@millrace/base";
 import type { Client } from "@millrace/client";
+import { realDisk, type Shutdown } from "@millrace/runtime";
 import type { AgentService } from "@millrace/service-agent";
 import type { ConnectorService } from "@millrace/service-connector";
 import type { MetadataService } from "@millrace/service-metadata";
 import type { StorageService } from "@millrace/service-storage";
-import type { Shutdown } from "@millrace/runtime";
 import { createTelemetry, startHttp, type Telemetry } from "@millrace/telemetry";
 import { version } from "../version.ts";
 import { segmentBytes, topicBytesKept } from "./hold.ts";
@@ -39,7 +39,7 @@ const loopback = "127.0.0.1";
 
 /** Starts everything; what was started is registered with `shutdown`, also when a later part fails. */
 export async function startServices(plan: UpPlan, layout: Layout, shutdown: Shutdown): Promise<Services> {
-  mkdirSync(dirname(layout.logFile), { recursive: true, mode: 0o700 });
+  await realDisk.makeDirectory(dirname(layout.logFile));
   const telemetries = new Map(
     ["metadata", "storage", "connector", "agent"].map((service) => [service, telemetryOf(service, layout)]),
   );
