@@ -147,6 +147,21 @@ describe("produce and consume", () => {
     await producer.close();
   });
 
+  it("several readers may wait on one consumer: each batch reaches one of them, closing ends all", async () => {
+    await client.admin.createTopic({ name: "shared", partitions: 1 });
+    const consumer = client.consumer();
+    await consumer.assign([{ topic: "shared", partition: 0, from: "end" }]);
+    const waiting = [consumer.next(), consumer.next(), consumer.next()];
+    const producer = client.producer({ lingerMs: 0 });
+    await producer.send("shared", { value: "one" });
+    await producer.send("shared", { value: "two" });
+    await until(() => consumer.highWatermark(consumer.assignment[0]!.topicId, 0) === 2, "both arrived");
+    consumer.close();
+    const batches = (await Promise.all(waiting)).filter((batch) => batch !== undefined);
+    expect(batches.flatMap((batch) => batch.records.map((record) => record.offset)).sort()).toEqual([0, 1]);
+    await producer.close();
+  });
+
   it("a refused record costs itself only; max.message.bytes changes while the topic is in use", async () => {
     await client.admin.createTopic({ name: "small", partitions: 1, config: { "max.message.bytes": "2000" } });
     const producer = client.producer({ lingerMs: 0 });

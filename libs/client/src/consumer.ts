@@ -101,7 +101,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #streams = new Map<string, FetchStream>();
   readonly #arrivals: Arrival[] = [];
   #open: OpenMessage | undefined;
-  #wake: (() => void) | undefined;
+  readonly #waiting = new Set<() => void>();
   #isClosed = false;
 
   /** Made by `client.consumer`. */
@@ -137,6 +137,11 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** Moves an assigned partition; also starts it again after an error. */
   async seek(topicId: string, partition: number, from: StartAt): Promise<void> {
     await this.add([{ topicId, partition, from }]);
+  }
+
+  /** The partitions that are read. */
+  get assignment(): readonly { readonly topicId: string; readonly partition: number }[] {
+    return [...this.#readers.values()].map(({ topicId, partition }) => ({ topicId, partition }));
   }
 
   /** Where the application stands: after what was handed out. Undefined when the partition is not assigned. */
@@ -178,7 +183,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const stream of this.#streams.values()) stream.close();
     this.#arrivals.length = 0;
     this.#open = undefined;
-    this.#wake?.();
+    for (const wake of this.#waiting) wake();
     this.#parts.onClosed();
   }
 
@@ -214,17 +219,17 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return new Promise((resolve) => {
       const wake = (): void => {
         signal?.removeEventListener("abort", wake);
-        this.#wake = undefined;
+        this.#waiting.delete(wake);
         resolve();
       };
       signal?.addEventListener("abort", wake, { once: true });
-      this.#wake = wake;
+      this.#waiting.add(wake);
     });
   }
 
   #push(arrival: Arrival): void {
     this.#arrivals.push(arrival);
-    this.#wake?.();
+    for (const wake of this.#waiting) wake();
   }
 
   #read(topic: TopicInfo, partition: number, from: ReadFrom): void {
