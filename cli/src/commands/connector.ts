@@ -1,6 +1,7 @@
 /** `millrace connector`: create, list, status, delete. */
 import { readFile } from "node:fs/promises";
 import { AppError } from "@millrace/base";
+import type { Client } from "@millrace/client";
 import type { Command } from "commander";
 import {
   type ClusterOptions,
@@ -51,7 +52,11 @@ function addCreate(connector: Command): void {
       if (topics.length === 0)
         throw new AppError("INVALID_REQUEST", "a connector delivers topics: name one with -t TOPIC");
       const sinkConfigJson = JSON.stringify(await sinkConfigOf(options));
+      // a mistake is told here, where it was made, and not by a task that fails later
+      const { checkSinkConfig } = await import("@millrace/service-connector");
+      await checkSinkConfig(name, sinkConfigJson);
       await withClient(options, async (client) => {
+        await noteMissingTopics(client, topics, output);
         const created = await client.admin.connectors.create({
           name,
           topics,
@@ -72,6 +77,16 @@ function addCreate(connector: Command): void {
       "millrace connector create archive -t logs --sink file -s directory=/var/archive -s rollInterval=60",
     ],
   ]);
+}
+
+/** Topics may come later; that nothing is delivered until then is said. */
+async function noteMissingTopics(client: Client, topics: readonly string[], output: Output): Promise<void> {
+  const known = new Set(
+    (await client.admin.listTopics({ includeInternal: true })).map((topic) => topic.name),
+  );
+  for (const topic of topics.filter((name) => !known.has(name))) {
+    output.note(`topic ${topic} does not exist yet: the connector waits for it`);
+  }
 }
 
 /** The sink's configuration with its type: the file, overlaid with --set and --sink. */

@@ -1,5 +1,6 @@
 /** From a connector's configuration to a sink type and its checked configuration. */
 import { AppError, nearestName } from "@millrace/base";
+import { components } from "@millrace/components";
 import { describeProblems } from "@millrace/config";
 import type { ComponentRegistry, SinkDefinition } from "@millrace/flow";
 
@@ -29,6 +30,11 @@ export async function resolveSink(
     connector,
     describeProblems(parsed.error, definition.config, keys, () => `sink ${definition.type}`),
   );
+}
+
+/** Checks a sink's configuration without starting anything: for `connector create`. Throws INVALID_CONFIG. */
+export async function checkSinkConfig(connector: string, sinkConfigJson: string): Promise<void> {
+  await resolveSink(components, connector, sinkConfigJson);
 }
 
 function parse(connector: string, json: string): Record<string, unknown> {
