@@ -257,6 +257,34 @@ describe("named producers", () => {
     );
   });
 
+  it("P2: a name whose epochs are used up gets a new id that goes on at the last sequence; the old one is fenced", async () => {
+    await client.admin.createTopic({ name: "t", partitions: 2 });
+    const old = await named("t", "agent-1");
+    await write(old, 0, 3);
+    // 32,767 starts later. What the metadata service then answers is tested with its decisions.
+    const newId = old.producerId + 7;
+    const fresh: Named = {
+      ...old,
+      producerId: newId,
+      producerEpoch: 0,
+      previousProducerId: old.producerId,
+      writer: client.partitionWriter({
+        topicId: old.topicId,
+        partition: 0,
+        previousProducerId: old.producerId,
+      }),
+    };
+    expect(await write(fresh, 0, 3)).toMatchObject({ isDuplicate: true });
+    expect((await failureOf(write(fresh, 2, 5))).metadata["lastSequence"]).toBe("2");
+    expect(await write(fresh, 3, 5)).toMatchObject({ baseOffset: 3, isDuplicate: false });
+    expect((await failureOf(write(old, 3, 5))).reason).toBe("PRODUCER_FENCED");
+    await cluster.restartStorage();
+    expect(await write(fresh, 1, 5)).toMatchObject({ isDuplicate: true });
+    expect(await write(fresh, 5, 6)).toMatchObject({ baseOffset: 5 });
+    expect((await failureOf(write(old, 0, 1))).reason).toBe("PRODUCER_FENCED");
+    expect(await values("t")).toEqual(numbers(0, 6));
+  });
+
   it("P3: partly there is refused with the last sequence, the sender trims; what was written behind it is refused too", async () => {
     await client.admin.createTopic({ name: "t", partitions: 1 });
     const producer = await named("t", "agent-1");

@@ -126,6 +126,7 @@ async function openProduce() {
             partition,
             leaderEpoch: -1,
             resetSequence: false,
+            previousProducerId: 0,
             data: { $case: "batch", value: bytes },
           },
         },
@@ -428,6 +429,7 @@ describe("unary calls", () => {
         partition: 0,
         leaderEpoch: -1,
         resetSequence: false,
+        previousProducerId: 0,
         data: {
           $case: "records",
           value: {

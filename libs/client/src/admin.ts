@@ -192,13 +192,16 @@ export async function initProducer(
   name: string,
   lineage: readonly string[],
 ): Promise<ProducerIdentity> {
-  const { producerId, producerEpoch } = await metadata.call(MetadataServiceService.initProducer, {
-    requestId: randomId(),
-    name,
-    lineage: [...lineage],
-    clusterId,
-  });
-  return { producerId, producerEpoch };
+  const { producerId, producerEpoch, previousProducerId } = await metadata.call(
+    MetadataServiceService.initProducer,
+    {
+      requestId: randomId(),
+      name,
+      lineage: [...lineage],
+      clusterId,
+    },
+  );
+  return { producerId, producerEpoch, previousProducerId };
 }
 
 function connectorAdmin({ metadata, clusterId }: AdminParts): ConnectorAdmin {

@@ -27,7 +27,9 @@ import { MetadataView } from "./metadata-view.ts";
 /** What a directory has seen, told at registration so that the controller never issues at or below. */
 export interface SeenFloors {
   readonly nodeEpoch: number;
+  /** Of anonymous producers. */
   readonly producerId: number;
+  readonly namedProducerId: number;
   readonly leaderEpochs: readonly SeenEpoch[];
 }
 
@@ -237,6 +239,7 @@ export class NodeSession {
       wasClean: options.wasClean ?? false,
       seenNodeEpoch: Math.max(seen?.nodeEpoch ?? 0, this.nodeEpoch),
       seenProducerId: seen?.producerId ?? 0,
+      seenNamedProducerId: seen?.namedProducerId ?? 0,
       seenEpochs: [...(seen?.leaderEpochs ?? [])],
     };
   }

@@ -9,7 +9,14 @@ describe("messages around opaque bytes", () => {
   it.each(sizes)("a produce request of %i bytes decodes with the generated code", (size) => {
     const bytes = new Uint8Array(size).map((_, i) => i);
     const encoded = encodeProduceBatch(
-      { topicId: "abcdefghijklmnopqrstuv", partition: 7, leaderEpoch: -1, bytes, resetSequence: true },
+      {
+        topicId: "abcdefghijklmnopqrstuv",
+        partition: 7,
+        leaderEpoch: -1,
+        bytes,
+        resetSequence: true,
+        previousProducerId: 2 ** 40 + 1,
+      },
       2 ** 40,
     );
     const { message } = ProduceRequest.decode(encoded);
@@ -22,6 +29,7 @@ describe("messages around opaque bytes", () => {
       partition: 7,
       leaderEpoch: -1,
       resetSequence: true,
+      previousProducerId: 2 ** 40 + 1,
     });
     expect(data?.$case === "batch" && Buffer.from(data.value).equals(bytes)).toBe(true);
   });
@@ -36,6 +44,7 @@ describe("messages around opaque bytes", () => {
       leaderEpoch: 2 ** 31 - 1,
       bytes,
       resetSequence: true,
+      previousProducerId: 2 ** 40 + 1,
     };
     const inPlace = encodeProduceBatch({ ...call, slab }, Number.MAX_SAFE_INTEGER);
     expect(inPlace.equals(encodeProduceBatch(call, Number.MAX_SAFE_INTEGER))).toBe(true);

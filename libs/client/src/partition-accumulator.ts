@@ -14,6 +14,8 @@ import type { SendWindow } from "./send-window.ts";
 export interface ProducerIdentity {
   readonly producerId: number;
   readonly producerEpoch: number;
+  /** Id the name had before its epochs were used up (P2): named by the batches sent. 0 = none. */
+  readonly previousProducerId: number;
 }
 
 /** What an accumulator works with. */

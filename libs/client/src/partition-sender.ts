@@ -20,6 +20,8 @@ export interface SenderBatch extends WindowBatch {
   /** The memory `bytes` lie in when there is room for the request in front of them. */
   readonly slab: Slab | undefined;
   readonly resetSequence: boolean;
+  /** Rule P2; absent: none. */
+  readonly previousProducerId?: number | undefined;
   /** Monotonic milliseconds at which it is given up; Infinity = never. */
   readonly deadlineMs: number;
   /** Set when its time is over. */
@@ -138,6 +140,7 @@ export class PartitionSender<Batch extends SenderBatch> {
       bytes: batch.bytes,
       slab: batch.slab,
       resetSequence: batch.resetSequence,
+      previousProducerId: batch.previousProducerId,
       onAnswer: (answer) => this.#acked(batch, attempt, answer),
       onFailure: (failure) => this.#failed(batch, attempt, failure),
     });

@@ -17,6 +17,8 @@ import type { ProduceAnswer, ProduceStreams } from "./produce-stream.ts";
 export interface PartitionWriterOptions {
   readonly topicId: string;
   readonly partition: number;
+  /** Id that the batches' producer had before (rule P2): the leader goes on from its last sequence. 0 = none. */
+  readonly previousProducerId?: number;
   /** Batches in flight; default 16. */
   readonly inFlightMax?: number;
   /** A failure that is repeated, for logs and counters. */
@@ -42,6 +44,7 @@ const queuedBatchesMax = 4_096;
 export class PartitionWriter {
   readonly #sender: PartitionSender<WriterBatch>;
   readonly #clock: Clock;
+  readonly #previousProducerId: number;
   #isClosed = false;
 
   /** Made by `client.partitionWriter`. */
@@ -50,6 +53,7 @@ export class PartitionWriter {
     parts: { readonly streams: ProduceStreams; readonly cache: MetadataCache; readonly clock: Clock },
   ) {
     this.#clock = parts.clock;
+    this.#previousProducerId = options.previousProducerId ?? 0;
     this.#sender = new PartitionSender<WriterBatch>({
       ...parts,
       topicId: options.topicId,
@@ -94,6 +98,7 @@ export class PartitionWriter {
         bytes,
         slab: undefined,
         resetSequence: options.resetSequence ?? false,
+        previousProducerId: this.#previousProducerId,
         deadlineMs:
           options.timeoutMs === undefined ? Infinity : this.#clock.monotonicMs() + options.timeoutMs,
         mayBeInLog: false,

@@ -62,6 +62,8 @@ export interface ProduceCall {
   /** The memory `bytes` lie in when there is room for the request in front of them; it is overwritten. */
   readonly slab?: Slab | undefined;
   readonly resetSequence: boolean;
+  /** Rule P2; absent: none. */
+  readonly previousProducerId?: number | undefined;
   onAnswer(answer: ProduceAnswer): void;
   onFailure(failure: ProduceFailure): void;
 }
@@ -234,6 +236,7 @@ export function encodeProduceBatch(
     partition: call.partition,
     leaderEpoch: call.leaderEpoch,
     resetSequence: call.resetSequence,
+    previousProducerId: call.previousProducerId ?? 0,
     data: undefined,
   }).finish();
   const fields = { innerField: field.requestBatch, innerFields, bytesField: field.batchBytes };

@@ -90,7 +90,7 @@ function producerOf(
       streams: leader,
       cache: { byName: async () => topic, peek: () => topic, isGone: async () => false },
       clock: hastyClock,
-      newIdentity: async () => ({ producerId: ++nextId, producerEpoch: 0 }),
+      newIdentity: async () => ({ producerId: ++nextId, producerEpoch: 0, previousProducerId: 0 }),
     },
   );
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { readBatchHeader } from "@millrace/record";
+import { type BatchHeader, readBatchHeader } from "@millrace/record";
 import { type SimClock, SimDisk } from "@millrace/testkit";
 import { describe, expect, it } from "vitest";
 import { diskFullRetryMs, lazyCommitDelayMs } from "./limits.ts";
@@ -365,5 +365,50 @@ describe("P3 P4 producers over restarts", () => {
     await append(again, [again.getLog(topicId) as Log], batchOf("b", { producer: producer(0, 2 ** 40) }));
     const { directory: third } = await openSim(cut.crash(0));
     expect(third.getLog(topicId)?.producers()).toHaveLength(1);
+  });
+
+  it.each([
+    true,
+    false,
+  ])("P2: a new id goes on where the old one ended, which is fenced; clean: %s", async (isClean) => {
+    const [oldId, newId] = [2 ** 40, 2 ** 40 + 9];
+    const { directory, disk } = await openSim();
+    const log = await directory.createLog(topicId, smallConfig);
+    const old = (sequence: number): BatchHeader =>
+      readBatchHeader(batchOf("x", { producer: producer(sequence, oldId) }));
+    const fresh = (sequence: number): BatchHeader =>
+      readBatchHeader(batchOf("x", { producer: { ...producer(sequence, newId), producerEpoch: 0 } }));
+    await append(directory, [log], batchOf("a", { producer: producer(0, oldId) }));
+    await append(directory, [log], batchOf("b", { producer: producer(1, oldId) }));
+
+    expect(log.checkSequence(fresh(2)), "without its predecessor it is a stranger").toMatchObject({
+      reason: "UNKNOWN_PRODUCER",
+    });
+    expect(log.checkSequence(fresh(1), oldId)).toMatchObject({ kind: "duplicate", throughOffset: 1 });
+    expect(log.checkSequence(fresh(3), oldId)).toMatchObject({ reason: "OUT_OF_ORDER_SEQUENCE" });
+    expect(log.checkSequence(fresh(2), oldId)).toEqual({ kind: "append" });
+    expect(log.checkSequence(old(2)), "nothing was appended: the old id may go on").toEqual({
+      kind: "append",
+    });
+
+    const batch = batchOf("c", { producer: { ...producer(2, newId), producerEpoch: 0 } });
+    const state = log.replaceProducer(oldId, newId);
+    await directory.commit([{ logs: [log], batch, leaderEpoch: 0 }], state).durable;
+    expect(log.replaceProducer(oldId, newId), "noted once").toEqual([]);
+    if (isClean) await directory.close();
+    const { directory: again } = await openSim(isClean ? disk : disk.crash(0));
+    for (const each of isClean ? [again.getLog(topicId) as Log] : [log, again.getLog(topicId) as Log]) {
+      // A late batch of a dead connection, its first one too: never a second copy.
+      for (const sequence of [0, 2, 3])
+        expect(each.checkSequence(old(sequence))).toMatchObject({ reason: "PRODUCER_FENCED" });
+      expect(each.checkSequence(fresh(1), oldId)).toMatchObject({ kind: "duplicate" });
+      expect(each.checkSequence(fresh(2))).toMatchObject({ kind: "duplicate" });
+      expect(each.checkSequence(fresh(3))).toEqual({ kind: "append" });
+    }
+    // Removed by name, both are forgotten.
+    const reopened = again.getLog(topicId) as Log;
+    const gone = [...reopened.removeProducer(newId), ...reopened.removeProducer(oldId)];
+    await again.commit([], gone).durable;
+    expect(reopened.checkSequence(old(0))).toEqual({ kind: "append" });
   });
 });

@@ -266,7 +266,9 @@ export class PartitionLog implements Log {
   }
 
   replaceProducer(previousProducerId: number, producerId: number): StateChange[] {
-    if (previousProducerId === 0 || this.#successorOf(previousProducerId) !== undefined) return [];
+    const mayTakeOver = isNamedProducer(previousProducerId) && isNamedProducer(producerId);
+    if (!mayTakeOver || previousProducerId === producerId) return [];
+    if (this.#successorOf(previousProducerId) !== undefined) return [];
     const value = Buffer.alloc(8);
     writeUint64(value, 0, producerId);
     return [{ key: `${replacedProducerPrefix(this.number)}${previousProducerId}`, value }];
@@ -287,7 +289,12 @@ export class PartitionLog implements Log {
     if (!this.producerStates.remove(producerId)) return [];
     const value = Buffer.alloc(8);
     writeUint64(value, 0, this.endOffset);
-    return [{ key: `${removedProducerPrefix(this.number)}${producerId}`, value }];
+    const replaced = `${replacedProducerPrefix(this.number)}${producerId}`;
+    const isReplaced = this.context.getState(replaced) !== undefined;
+    return [
+      { key: `${removedProducerPrefix(this.number)}${producerId}`, value },
+      ...(isReplaced ? [{ key: replaced, value: null }] : []),
+    ];
   }
 
   /** Stops this log: a broken invariant or a disk content that cannot be trusted. Others go on. */

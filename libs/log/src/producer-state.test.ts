@@ -77,6 +77,13 @@ describe("P3 anonymous producers", () => {
     expect(states.check(batch(1, 5, 1))).toEqual({ kind: "append" });
   });
 
+  it("P2: nobody takes over from an anonymous producer, whose id may be 0 like none", () => {
+    const states = stateAfter(batch(0, 0, 0, 3));
+    expect(states.check(batch(named, 0, 3), 0)).toEqual(refused("UNKNOWN_PRODUCER", -1));
+    expect(states.check(batch(named, 0, 0), 0)).toEqual({ kind: "append" });
+    expect(states.check(batch(1, 0, 3), 0)).toEqual(refused("UNKNOWN_PRODUCER", -1));
+  });
+
   it("P2: sequences wrap at 2^31 - 1", () => {
     const states = new ProducerStates();
     states.apply(batch(1, 0, 2 ** 31 - 2, 4), 10, 0);

@@ -70,27 +70,13 @@ export class ProducerStates {
     const { producerId, baseSequence } = header;
     if (producerId < 0 || baseSequence < 0) return append;
     const own = this.#producers.get(producerId);
-    const isSuccessor = own === undefined && previousProducerId !== 0 && isNamedProducer(producerId);
-    const entry = isSuccessor ? this.#producers.get(previousProducerId) : own;
-    const producerEpoch = isSuccessor ? (entry?.producerEpoch ?? 0) : header.producerEpoch;
-    if (entry === undefined) {
+    // 0 is an anonymous producer's id, too.
+    const mayTakeOver = isNamedProducer(producerId) && isNamedProducer(previousProducerId);
+    const before = own ?? (mayTakeOver ? this.#producers.get(previousProducerId) : undefined);
+    if (before === undefined) {
       return baseSequence === 0 ? append : { kind: "refused", reason: "UNKNOWN_PRODUCER", lastSequence: -1 };
     }
-    const { lastSequence } = last(entry);
-    if (producerEpoch < entry.producerEpoch)
-      return { kind: "refused", reason: "PRODUCER_FENCED", lastSequence };
-    const isNamed = isNamedProducer(producerId);
-    if (producerEpoch > entry.producerEpoch && !isNamed) {
-      return baseSequence === 0 ? append : { kind: "refused", reason: "OUT_OF_ORDER_SEQUENCE", lastSequence };
-    }
-    const batchLast = advanceWireSequence(baseSequence, header.lastOffsetDelta);
-    const ahead = wireDistance(lastSequence, baseSequence);
-    if (ahead === 1) return append;
-    if (ahead > 1) return { kind: "refused", reason: "OUT_OF_ORDER_SEQUENCE", lastSequence };
-    const isWholeHeld = wireDistance(lastSequence, batchLast) <= 0;
-    return isNamed
-      ? heldByNamed(entry, baseSequence, batchLast, isWholeHeld)
-      : heldByAnonymous(entry, baseSequence, batchLast, isWholeHeld);
+    return judge(before, header, own === undefined ? before.producerEpoch : header.producerEpoch);
   }
 
   /** Takes a batch stored at `baseOffset` into the state. No check: followers and recovery trust the log. */
@@ -211,6 +197,26 @@ function offsetOf(window: readonly WindowBatch[], sequence: number): number | un
     if (into >= 0 && wireDistance(sequence, batch.lastSequence) >= 0) return batch.firstOffset + into;
   }
   return undefined;
+}
+
+/** What an entry says of a batch that comes under `producerEpoch`. */
+function judge(entry: ProducerEntry, header: BatchHeader, producerEpoch: number): SequenceVerdict {
+  const { producerId, baseSequence } = header;
+  const { lastSequence } = last(entry);
+  if (producerEpoch < entry.producerEpoch)
+    return { kind: "refused", reason: "PRODUCER_FENCED", lastSequence };
+  const isNamed = isNamedProducer(producerId);
+  if (producerEpoch > entry.producerEpoch && !isNamed) {
+    return baseSequence === 0 ? append : { kind: "refused", reason: "OUT_OF_ORDER_SEQUENCE", lastSequence };
+  }
+  const batchLast = advanceWireSequence(baseSequence, header.lastOffsetDelta);
+  const ahead = wireDistance(lastSequence, baseSequence);
+  if (ahead === 1) return append;
+  if (ahead > 1) return { kind: "refused", reason: "OUT_OF_ORDER_SEQUENCE", lastSequence };
+  const isWholeHeld = wireDistance(lastSequence, batchLast) <= 0;
+  return isNamed
+    ? heldByNamed(entry, baseSequence, batchLast, isWholeHeld)
+    : heldByAnonymous(entry, baseSequence, batchLast, isWholeHeld);
 }
 
 /** Named: whatever lies at or below the last sequence is held, however it was batched (A4 lets retries re-batch). */

@@ -29,6 +29,7 @@ function batch(correlationId: number, bytes: Uint8Array = new Uint8Array()): Pro
         partition: 0,
         leaderEpoch: 0,
         resetSequence: false,
+        previousProducerId: 0,
         data: { $case: "batch", value: bytes },
       },
     },

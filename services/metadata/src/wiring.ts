@@ -195,6 +195,7 @@ async function registerItself(
     version: options.version,
     seenNodeEpoch: 0,
     seenProducerId: 0,
+    seenNamedProducerId: 0,
     seenEpochs: [],
   });
 }

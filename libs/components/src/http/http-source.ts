@@ -3,7 +3,8 @@
  *
  * 200 after the commit, 400 for what is not such an array, 413 beyond the size limit, 503 with Retry-After while a
  * channel is full. Flume's rules (numbers become strings, a missing body is empty, [] is fine without a
- * transaction) and one extension: "bodyBase64" carries bytes that are no text.
+ * transaction) and one extension: "bodyBase64" carries bytes that are no text. Text that is not well-formed is refused
+ * instead of changed.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { AppError } from "@millrace/base";
@@ -73,7 +74,8 @@ export class HttpSource implements PushSource {
   }
 
   async start(intake: Intake, signal: AbortSignal): Promise<void> {
-    this.#server.on("request", (request, response) => {
+    // A start that failed is tried again: one listener stays.
+    this.#server.removeAllListeners("request").on("request", (request, response) => {
       void this.#answer(request, response, intake, signal);
     });
     const { bind, port } = this.#config;
@@ -101,9 +103,11 @@ export class HttpSource implements PushSource {
     try {
       const count = await this.#take(request, intake, signal);
       respond(response, 200, `${count} records\n`);
-    } catch (error) {
+    } catch (thrown) {
+      const error = refusalOf(thrown);
       if (error instanceof Refused) {
         if (error.status === 503) response.setHeader("retry-after", String(retryAfterSeconds));
+        if (error.status === 405) response.setHeader("allow", "POST");
         // What is left of the body is not read.
         if (!request.complete) response.setHeader("connection", "close");
         respond(response, error.status, `${error.message}\n`);
@@ -119,13 +123,9 @@ export class HttpSource implements PushSource {
 
   async #take(request: IncomingMessage, intake: Intake, signal: AbortSignal): Promise<number> {
     if (request.method !== "POST") throw new Refused(405, "POST a JSON array of records.");
-    const type = request.headers["content-type"] ?? "";
-    const charset = /charset=("?)([^;"]+)\1/i.exec(type)?.[2]?.toLowerCase() ?? "utf-8";
-    if (charset !== "utf-8" && charset !== "utf-16" && charset !== "utf-16le") {
-      throw new Refused(415, `Charset ${charset} is not supported; send UTF-8.`);
-    }
+    const charset = charsetOf(request.headers["content-type"] ?? "");
     const body = await this.#readBody(request);
-    const records = this.#parse(body.toString(charset === "utf-8" ? "utf8" : "utf16le"));
+    const records = this.#parse(textOf(body, charset));
     if (records.length === 0) return 0;
     if ((await intake.offer({ records }, { signal })) === "full") {
       throw new Refused(503, "The channel is full; nothing was taken. Send it again later.");
@@ -174,6 +174,39 @@ export class HttpSource implements PushSource {
   }
 }
 
+type Charset = "utf-8" | "utf-16" | "utf-16le" | "utf-16be";
+
+function charsetOf(contentType: string): Charset {
+  const charset = /charset=("?)([^;"\s]+)\1/i.exec(contentType)?.[2]?.toLowerCase() ?? "utf-8";
+  if (charset === "utf8") return "utf-8";
+  if (charset === "utf-8" || charset === "utf-16" || charset === "utf-16le" || charset === "utf-16be")
+    return charset;
+  throw new Refused(415, `Charset ${charset} is not supported; send UTF-8.`);
+}
+
+/** The body's text, without a byte order mark. What is no text is refused: its bytes would not arrive as they were. */
+function textOf(body: Buffer, charset: Charset): string {
+  // UTF-16 without a mark is big-endian (RFC 2781).
+  const isLittle = body[0] === 0xff && body[1] === 0xfe;
+  const encoding = charset === "utf-16" ? (isLittle ? "utf-16le" : "utf-16be") : charset;
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(body);
+  } catch {
+    throw new Refused(400, `The request is not ${charset}; send bytes that are no text as "bodyBase64".`);
+  }
+}
+
+/** What the sender is told of an error at the put; undefined reasons are failures of this agent. */
+function refusalOf(thrown: unknown): unknown {
+  if (!(thrown instanceof AppError)) return thrown;
+  const { reason, message } = thrown;
+  if (reason === "RECORD_TOO_LARGE" || reason === "LIMIT_EXCEEDED") return new Refused(413, message);
+  if (reason === "INVALID_RECORD") return new Refused(400, message);
+  if (reason === "CANCELLED" || reason === "STORAGE_FAILED")
+    return new Refused(503, "The agent takes nothing now; nothing was taken for sure. Send it again later.");
+  return thrown;
+}
+
 function recordOf(item: unknown, index: number, timestampMs: number, streamId: string): FlowRecord {
   if (typeof item !== "object" || item === null || Array.isArray(item))
     throw new Refused(400, `Record ${index} is not an object.`);
@@ -188,9 +221,21 @@ function recordOf(item: unknown, index: number, timestampMs: number, streamId: s
 }
 
 function bodyOf(body: unknown, bodyBase64: unknown, index: number): Buffer {
-  if (typeof bodyBase64 === "string") return Buffer.from(bodyBase64, "base64");
+  if (bodyBase64 !== undefined) return bytesOfBase64(bodyBase64, index);
   if (typeof body === "object" && body !== null) throw new Refused(400, `Record ${index}: body is not text.`);
-  return Buffer.from(scalarText(body) ?? "");
+  return bytesOfText(scalarText(body) ?? "", index);
+}
+
+function bytesOfBase64(text: unknown, index: number): Buffer {
+  if (typeof text !== "string" || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text))
+    throw new Refused(400, `Record ${index}: bodyBase64 is not base64.`);
+  return Buffer.from(text, "base64");
+}
+
+/** A half of a surrogate pair has no bytes in UTF-8. */
+function bytesOfText(text: string, index: number): Buffer {
+  if (!text.isWellFormed()) throw new Refused(400, `Record ${index}: a text has half a character.`);
+  return Buffer.from(text);
 }
 
 function headersOf(headers: unknown, index: number): FlowRecord["headers"] {
@@ -201,7 +246,7 @@ function headersOf(headers: unknown, index: number): FlowRecord["headers"] {
     if (typeof value === "object" && value !== null)
       throw new Refused(400, `Record ${index}: header ${JSON.stringify(key)} is not text.`);
     const text = scalarText(value);
-    return { key, value: text === undefined ? null : Buffer.from(text) };
+    return { key, value: text === undefined ? null : bytesOfText(text, index) };
   });
 }
 

@@ -57,7 +57,14 @@ export const sampleRecords: readonly MetadataRecord[] = [
   { kind: "nodeStopping", nodeId: "storage-1", nodeEpoch: 3 },
   { kind: "nodeRemoved", nodeId: "agent-1" },
   { kind: "producerIdsAllocated", nextId: 1001 },
-  { kind: "producerNamed", name: "agent/ä", producerId: 2 ** 40 + 5, producerEpoch: 32_767, startId: "S" },
+  {
+    kind: "producerNamed",
+    name: "agent/ä",
+    producerId: 2 ** 40 + 5,
+    producerEpoch: 32_767,
+    startId: "S",
+    previousProducerId: 2 ** 40 + 1,
+  },
   { kind: "producerRemoved", name: "agent/ä", producerId: 2 ** 40 + 5 },
   {
     kind: "connectorCreated",

@@ -65,11 +65,11 @@ const impossible: Record<string, MetadataRecord> = {
   "an anonymous id in the named range (P1)": { kind: "producerIdsAllocated", nextId: 2 ** 40 + 1 },
   "a named id in the anonymous range (P1)": {
     kind: "producerNamed",
-    ...{ name: "p", producerId: 5, producerEpoch: 0, startId: "" },
+    ...{ name: "p", producerId: 5, producerEpoch: 0, startId: "", previousProducerId: 0 },
   },
   "a producer epoch beyond int16 (P2)": {
     kind: "producerNamed",
-    ...{ name: "p", producerId: 2 ** 40, producerEpoch: 32_768, startId: "" },
+    ...{ name: "p", producerId: 2 ** 40, producerEpoch: 32_768, startId: "", previousProducerId: 0 },
   },
   "a task of no connector": {
     kind: "taskAssigned",

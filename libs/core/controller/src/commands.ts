@@ -53,6 +53,8 @@ export interface RegisterNode {
   readonly version: string;
   readonly seenNodeEpoch: number;
   readonly seenProducerId: number;
+  /** Highest id of a named producer; 0 = none was seen. */
+  readonly seenNamedProducerId: number;
   readonly seenEpochs: readonly SeenLeaderEpoch[];
 }
 

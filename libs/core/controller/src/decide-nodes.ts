@@ -18,7 +18,7 @@ export function registerNode(image: ClusterImage, command: RegisterNode, inputs:
   const { nodeId, role, incarnation, directoryId, listeners, rack, version } = command;
   const startId = command.starts.at(-1) ?? "";
   const records: MetadataRecord[] = [
-    ...floorRecords(image, command.seenProducerId),
+    ...floorRecords(image, command),
     ...(present === undefined ? forgetOldest(image, inputs) : []),
     {
       kind: "nodeRegistered",
@@ -94,7 +94,7 @@ function checkForm(command: RegisterNode): void {
   if (command.role === "storage" && command.directoryId === "") {
     throw new AppError("INVALID_REQUEST", `storage node ${command.nodeId} has no directory id (rule L2)`);
   }
-  for (const seen of [command.seenNodeEpoch, command.seenProducerId]) {
+  for (const seen of [command.seenNodeEpoch, command.seenProducerId, command.seenNamedProducerId]) {
     if (!Number.isSafeInteger(seen) || seen < 0) {
       throw new AppError(
         "INVALID_REQUEST",
@@ -214,10 +214,12 @@ function checkLiveSession(command: RegisterNode, present: NodeImage | undefined)
 }
 
 /** Producer ids that the directory has seen are never given out again (design §4). */
-function floorRecords(image: ClusterImage, seenProducerId: number): MetadataRecord[] {
+function floorRecords(image: ClusterImage, command: RegisterNode): MetadataRecord[] {
+  const { seenProducerId, seenNamedProducerId } = command;
+  // A node of before the split tells one number for both ranges.
   const isNamed = seenProducerId >= namedProducerIdMin;
   const anonymousProducerId = isNamed ? 0 : seenProducerId;
-  const namedProducerId = isNamed ? seenProducerId : 0;
+  const namedProducerId = Math.max(seenNamedProducerId, isNamed ? seenProducerId : 0);
   if (anonymousProducerId < image.anonymousProducerIdNext && namedProducerId < image.namedProducerIdNext) {
     return [];
   }

@@ -8,6 +8,7 @@ import type {
   RemoveProducer,
 } from "./commands.ts";
 import type { ClusterImage, ProducerImage } from "./image.ts";
+import type { ProducerRemoved } from "./records.ts";
 import { namedProducerIdMin, nodeTextCharsMax, producerEpochMax } from "./limits.ts";
 
 /** Longest producer name. */
@@ -28,7 +29,8 @@ export function initProducer(image: ClusterImage, command: InitProducer, inputs:
   if (startId.length > nodeTextCharsMax || printable(startId, nodeTextCharsMax) !== startId) {
     throw new AppError("INVALID_REQUEST", `a start id has at most ${nodeTextCharsMax} printable characters`);
   }
-  const isNewId = present === undefined || present.producerEpoch >= producerEpochMax;
+  const isUsedUp = present !== undefined && present.producerEpoch >= producerEpochMax;
+  const isNewId = present === undefined || isUsedUp;
   const producerId = isNewId ? image.namedProducerIdNext : present.producerId;
   const producerEpoch = isNewId ? 0 : present.producerEpoch + 1;
   return {
@@ -39,6 +41,8 @@ export function initProducer(image: ClusterImage, command: InitProducer, inputs:
         producerId,
         producerEpoch,
         startId,
+        // Kept from then on: a partition that is written to once a year must meet it too.
+        previousProducerId: isUsedUp ? present.producerId : (present?.previousProducerId ?? 0),
       },
     ],
     answer: { kind: "producerNamed", subject: command.name, producerId, producerEpoch },
@@ -59,10 +63,18 @@ export function removeProducer(image: ClusterImage, command: RemoveProducer): De
   checkProducerName(command.name);
   const present = image.producers.get(command.name);
   const producerId = present?.producerId ?? 0;
+  const previousId = present?.previousProducerId ?? 0;
   return {
-    records: present === undefined ? [] : [{ kind: "producerRemoved", name: command.name, producerId }],
+    records: [
+      ...(present === undefined ? [] : [removed(command.name, producerId)]),
+      ...(previousId === 0 ? [] : [removed("", previousId)]),
+    ],
     answer: { kind: "producerRemoved", subject: command.name, producerId },
   };
+}
+
+function removed(name: string, producerId: number): ProducerRemoved {
+  return { kind: "producerRemoved", name, producerId };
 }
 
 /** L1 for the owner of a name: a copy of its directory cannot take over its producers. */

@@ -37,6 +37,7 @@ const register = (node: fc.Arbitrary<string>, role: NodeImage["role"]): fc.Arbit
       rack: "",
       version: "",
       seenProducerId: seenNodeEpoch * 100,
+      seenNamedProducerId: 0,
       seenEpochs: [{ topicId: "id-1", partition: 0, leaderEpoch: seenEpoch }],
     }));
 

@@ -140,6 +140,8 @@ export interface ProducerNamed {
   readonly producerEpoch: number;
   /** Last entry of its owner's start history; empty when it has none. */
   readonly startId: string;
+  /** Id the name had before its epochs were used up; 0 = none. */
+  readonly previousProducerId: number;
 }
 
 /** A named producer was removed by name; its state on storage nodes may go. */

@@ -99,6 +99,7 @@ function command(line: Line): Command {
         version: "",
         seenNodeEpoch: line.number("seen-node-epoch"),
         seenProducerId: line.number("seen-producer-id"),
+        seenNamedProducerId: line.number("seen-named-producer-id"),
         seenEpochs: line.list("seen").map((text) => {
           const [topicId = "", partition, leaderEpoch] = text.split("/");
           return { topicId, partition: Number(partition), leaderEpoch: Number(leaderEpoch) };

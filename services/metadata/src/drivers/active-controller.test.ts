@@ -47,7 +47,15 @@ describe("the active controller", () => {
       directoryId: `d-${nodeId}`,
       starts: ["i"],
     },
-    ...{ listeners: [], rack: "", version: "", seenNodeEpoch: 0, seenProducerId: 0, seenEpochs: [] },
+    ...{
+      listeners: [],
+      rack: "",
+      version: "",
+      seenNodeEpoch: 0,
+      seenProducerId: 0,
+      seenNamedProducerId: 0,
+      seenEpochs: [],
+    },
   });
 
   const createTopic = (name: string, partitionCount = 1): Command => ({

@@ -35,7 +35,15 @@ function commands(): Command[] {
       directoryId: `d-${nodeId}`,
       starts,
     },
-    ...{ listeners: [], rack: "", version: "", seenNodeEpoch: 0, seenProducerId: 0, seenEpochs: [] },
+    ...{
+      listeners: [],
+      rack: "",
+      version: "",
+      seenNodeEpoch: 0,
+      seenProducerId: 0,
+      seenNamedProducerId: 0,
+      seenEpochs: [],
+    },
   });
   const list: Command[] = [register("s1", ["a"]), register("s2", ["b"])];
   for (let index = 0; index < 8; index++) {
@@ -101,7 +109,15 @@ describe("the controller through power cuts", () => {
       const { answer } = await again.submit({
         kind: "registerNode",
         ...{ requestId: "", nodeId: "s1", role: "storage", incarnation: "new", directoryId: "d-s1", starts },
-        ...{ listeners: [], rack: "", version: "", seenNodeEpoch: 0, seenProducerId: 0, seenEpochs: [] },
+        ...{
+          listeners: [],
+          rack: "",
+          version: "",
+          seenNodeEpoch: 0,
+          seenProducerId: 0,
+          seenNamedProducerId: 0,
+          seenEpochs: [],
+        },
       });
       expect(answer?.kind === "nodeRegistered" && answer.nodeEpoch, cut.where).toBeGreaterThan(
         cut.given.nodeEpoch,

@@ -40,7 +40,15 @@ describe("liveness", () => {
   const register = (nodeId: string, role: "storage" | "connector" | "metadata"): Command => ({
     kind: "registerNode",
     ...{ requestId: "", nodeId, role, incarnation: "i", directoryId: `d-${nodeId}`, starts: ["i"] },
-    ...{ listeners: [], rack: "", version: "", seenNodeEpoch: 0, seenProducerId: 0, seenEpochs: [] },
+    ...{
+      listeners: [],
+      rack: "",
+      version: "",
+      seenNodeEpoch: 0,
+      seenProducerId: 0,
+      seenNamedProducerId: 0,
+      seenEpochs: [],
+    },
   });
 
   /** Time passes in steps, so that what a tick begins can be committed before the next. */

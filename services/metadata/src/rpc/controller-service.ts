@@ -63,6 +63,7 @@ function registration(request: RegisterNodeRequest): Command {
     version: request.version,
     seenNodeEpoch: request.seenNodeEpoch,
     seenProducerId: request.seenProducerId,
+    seenNamedProducerId: request.seenNamedProducerId,
     seenEpochs: request.seenEpochs,
   };
 }

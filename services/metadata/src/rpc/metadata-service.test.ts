@@ -223,7 +223,7 @@ describe("MetadataService over gRPC", () => {
         anonymous.add(producerId);
       }
       const named = await init("agent/channel");
-      expect(named).toEqual({ producerId: 2 ** 40, producerEpoch: round });
+      expect(named).toEqual({ producerId: 2 ** 40, producerEpoch: round, previousProducerId: 0 });
       await cluster.restart();
     }
     expect(anonymous.size).toBe(3_000);

@@ -118,8 +118,13 @@ async function initProducer(
   { requestId, name, lineage }: InitProducerRequest,
 ): Promise<InitProducerResponse> {
   // Anonymous ids need no memory of requests: a repetition gets an id nobody else has, and the first is given up.
-  if (name === "") return { producerId: await producerIds.take(), producerEpoch: 0 };
+  if (name === "") {
+    return { producerId: await producerIds.take(), producerEpoch: 0, previousProducerId: 0 };
+  }
   const { answer } = await controller.submit({ kind: "initProducer", requestId, name, lineage });
   invariant(answer?.kind === "producerNamed", "an initialisation is answered as one");
-  return { producerId: answer.producerId, producerEpoch: answer.producerEpoch };
+  const { producerId, producerEpoch } = answer;
+  const named = controller.image.producers.get(name);
+  const previousProducerId = named?.producerId === producerId ? named.previousProducerId : 0;
+  return { producerId, producerEpoch, previousProducerId };
 }

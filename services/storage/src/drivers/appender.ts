@@ -70,19 +70,26 @@ export class Appender {
     const served = this.#options.partitions.serve(request.topicId, request.partition, request.leaderEpoch);
     const bytes = this.#bytesOf(request);
     const header = readBatchHeader(bytes);
-    const verdict = served.log.checkSequence(header);
+    const verdict = served.log.checkSequence(header, request.previousProducerId);
     if (verdict.kind !== "append") {
       verifyBatch(bytes); // the verdict rests on the header: it must be the sender's
       if (!this.#mayReset(request, header, verdict)) return this.#held(served, header, verdict);
     }
     validateProducedBatch(bytes, { bytesMax: served.log.config.batchBytesMax });
     if (verdict.kind === "refused") this.#logReset(served, header, verdict.lastSequence);
-    return this.#commit(served, header, bytes);
+    return this.#commit(served, header, bytes, request.previousProducerId);
   }
 
-  #commit({ log, leaderEpoch }: ServedPartition, header: BatchHeader, bytes: Uint8Array): Appended {
+  #commit(
+    { log, leaderEpoch }: ServedPartition,
+    header: BatchHeader,
+    bytes: Uint8Array,
+    previousProducerId: number,
+  ): Appended {
     const { directory, onProducerId } = this.#options;
-    const { baseOffsets, durable } = directory.commit([{ logs: [log], batch: bytes, leaderEpoch }]);
+    // P2: with the first batch of the new id, in one entry, the old one is closed.
+    const state = log.replaceProducer(previousProducerId, header.producerId);
+    const { baseOffsets, durable } = directory.commit([{ logs: [log], batch: bytes, leaderEpoch }], state);
     const baseOffset = baseOffsets[0]?.[0];
     invariant(baseOffset !== undefined, "a commit of one batch into one log gives one offset");
     if (header.producerId >= 0) onProducerId(header.producerId);

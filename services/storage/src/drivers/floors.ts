@@ -1,16 +1,17 @@
 /**
- * What the directory remembers of the cluster: the highest node epoch and producer id it has seen, and where its
+ * What the directory remembers of the cluster: the highest node epoch and producer ids it has seen, and where its
  * metadata watch stood. Told at registration, so that a controller that lost its log never issues at or below (design
  * §4), and so that a younger or other metadata history is not followed.
  */
 import { AppError } from "@millrace/base";
 import type { MetadataView, SeenFloors } from "@millrace/client";
-import type { DataDirectory, StateChange } from "@millrace/log";
+import { type DataDirectory, namedProducerIdMin, type StateChange } from "@millrace/log";
 import { WatchToken } from "@millrace/proto/metadata";
 
 const key = {
   nodeEpoch: "cluster.nodeEpoch",
   producerId: "cluster.producerId",
+  namedProducerId: "cluster.namedProducerId",
   token: "cluster.metadataToken",
 } as const;
 
@@ -19,11 +20,16 @@ export class Floors {
   readonly #directory: DataDirectory;
   #nodeEpoch: number;
   #producerId: number;
+  #namedProducerId: number;
 
   constructor(directory: DataDirectory) {
     this.#directory = directory;
     this.#nodeEpoch = readNumber(directory.getState(key.nodeEpoch));
-    this.#producerId = readNumber(directory.getState(key.producerId));
+    const highest = readNumber(directory.getState(key.producerId));
+    // Directories of before the split hold one number for both ranges.
+    this.#producerId = highest >= namedProducerIdMin ? 0 : highest;
+    const named = readNumber(directory.getState(key.namedProducerId));
+    this.#namedProducerId = Math.max(named, highest >= namedProducerIdMin ? highest : 0);
   }
 
   /** Where the watch stood at the last stop. */
@@ -39,7 +45,12 @@ export class Floors {
         ? [{ topicId: log.id.topicId, partition: log.id.partition, leaderEpoch: log.leaderEpoch }]
         : [],
     );
-    return { nodeEpoch: this.#nodeEpoch, producerId: this.#producerId, leaderEpochs };
+    return {
+      nodeEpoch: this.#nodeEpoch,
+      producerId: this.#producerId,
+      namedProducerId: this.#namedProducerId,
+      leaderEpochs,
+    };
   }
 
   /** Notes the epoch of a registration; resolves when it is durable. */
@@ -50,6 +61,12 @@ export class Floors {
 
   /** Notes a producer id; written with the next group. */
   noteProducerId(producerId: number): void {
+    if (producerId >= namedProducerIdMin) {
+      if (producerId <= this.#namedProducerId) return;
+      this.#namedProducerId = producerId;
+      this.#lazily(number(key.namedProducerId, producerId));
+      return;
+    }
     if (producerId <= this.#producerId) return;
     this.#producerId = producerId;
     this.#lazily(number(key.producerId, producerId));

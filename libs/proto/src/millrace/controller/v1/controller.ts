@@ -111,10 +111,12 @@ export interface RegisterNodeRequest {
   wasClean: boolean;
   /** Highest node epoch the directory has ever held; the controller never issues at or below it. */
   seenNodeEpoch: number;
-  /** Highest producer id the directory has ever seen. */
+  /** Highest producer id the directory has ever seen; beside a seen_named_producer_id, of anonymous producers. */
   seenProducerId: number;
   /** Highest leader epochs the directory has seen, per partition. */
   seenEpochs: SeenEpoch[];
+  /** Highest id of a named producer the directory has ever seen: the two ranges have floors of their own. */
+  seenNamedProducerId: number;
 }
 
 /** The highest leader epoch a directory has seen of one partition. */
@@ -197,6 +199,7 @@ function createBaseRegisterNodeRequest(): RegisterNodeRequest {
     seenNodeEpoch: 0,
     seenProducerId: 0,
     seenEpochs: [],
+    seenNamedProducerId: 0,
   };
 }
 
@@ -237,6 +240,9 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     }
     for (const v of message.seenEpochs) {
       SeenEpoch.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.seenNamedProducerId !== 0) {
+      writer.uint32(104).int64(message.seenNamedProducerId);
     }
     return writer;
   },
@@ -350,6 +356,14 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
             message.seenEpochs.push(SeenEpoch.decode(reader, reader.uint32()));
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.seenNamedProducerId = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -402,6 +416,11 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
         : globalThis.Array.isArray(object?.seen_epochs)
         ? object.seen_epochs.map((e: any) => SeenEpoch.fromJSON(e))
         : [],
+      seenNamedProducerId: isSet(object.seenNamedProducerId)
+        ? globalThis.Number(object.seenNamedProducerId)
+        : isSet(object.seen_named_producer_id)
+        ? globalThis.Number(object.seen_named_producer_id)
+        : 0,
     };
   },
 
@@ -443,6 +462,9 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     if (message.seenEpochs?.length) {
       obj.seenEpochs = message.seenEpochs.map((e) => SeenEpoch.toJSON(e));
     }
+    if (message.seenNamedProducerId !== 0) {
+      obj.seenNamedProducerId = Math.round(message.seenNamedProducerId);
+    }
     return obj;
   },
 
@@ -465,6 +487,7 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     message.seenNodeEpoch = object.seenNodeEpoch ?? 0;
     message.seenProducerId = object.seenProducerId ?? 0;
     message.seenEpochs = object.seenEpochs?.map((e) => SeenEpoch.fromPartial(e)) || [];
+    message.seenNamedProducerId = object.seenNamedProducerId ?? 0;
     return message;
   },
 };

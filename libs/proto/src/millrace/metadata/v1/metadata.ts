@@ -310,6 +310,11 @@ export interface InitProducerResponse {
   producerId: number;
   /** Producer epoch. */
   producerEpoch: number;
+  /**
+   * Id that the name had before its epochs were used up (rule P2): sent along with batches, so that leaders go on from
+   * its last sequence. 0 = none.
+   */
+  previousProducerId: number;
 }
 
 /** Asks for a named producer's removal. */
@@ -2139,7 +2144,7 @@ export const InitProducerRequest: MessageFns<InitProducerRequest> = {
 };
 
 function createBaseInitProducerResponse(): InitProducerResponse {
-  return { producerId: 0, producerEpoch: 0 };
+  return { producerId: 0, producerEpoch: 0, previousProducerId: 0 };
 }
 
 export const InitProducerResponse: MessageFns<InitProducerResponse> = {
@@ -2149,6 +2154,9 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
     }
     if (message.producerEpoch !== 0) {
       writer.uint32(16).int32(message.producerEpoch);
+    }
+    if (message.previousProducerId !== 0) {
+      writer.uint32(24).int64(message.previousProducerId);
     }
     return writer;
   },
@@ -2182,6 +2190,14 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
             message.producerEpoch = reader.int32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.previousProducerId = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2206,6 +2222,11 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
         : isSet(object.producer_epoch)
         ? globalThis.Number(object.producer_epoch)
         : 0,
+      previousProducerId: isSet(object.previousProducerId)
+        ? globalThis.Number(object.previousProducerId)
+        : isSet(object.previous_producer_id)
+        ? globalThis.Number(object.previous_producer_id)
+        : 0,
     };
   },
 
@@ -2217,6 +2238,9 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
     if (message.producerEpoch !== 0) {
       obj.producerEpoch = Math.round(message.producerEpoch);
     }
+    if (message.previousProducerId !== 0) {
+      obj.previousProducerId = Math.round(message.previousProducerId);
+    }
     return obj;
   },
 
@@ -2227,6 +2251,7 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
     const message = createBaseInitProducerResponse();
     message.producerId = object.producerId ?? 0;
     message.producerEpoch = object.producerEpoch ?? 0;
+    message.previousProducerId = object.previousProducerId ?? 0;
     return message;
   },
 };

@@ -512,6 +512,8 @@ export interface ProducerNamedRecord {
   producerEpoch: number;
   /** Last entry of its owner's start history; may be empty. */
   startId: string;
+  /** Id that the name had before its epochs were used up; 0 = none. */
+  previousProducerId: number;
 }
 
 /** A named producer was removed. */
@@ -3403,7 +3405,7 @@ export const ProducerIdsAllocatedRecord: MessageFns<ProducerIdsAllocatedRecord> 
 };
 
 function createBaseProducerNamedRecord(): ProducerNamedRecord {
-  return { name: "", producerId: 0, producerEpoch: 0, startId: "" };
+  return { name: "", producerId: 0, producerEpoch: 0, startId: "", previousProducerId: 0 };
 }
 
 export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
@@ -3419,6 +3421,9 @@ export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
     }
     if (message.startId !== "") {
       writer.uint32(34).string(message.startId);
+    }
+    if (message.previousProducerId !== 0) {
+      writer.uint32(40).int64(message.previousProducerId);
     }
     return writer;
   },
@@ -3468,6 +3473,14 @@ export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
             message.startId = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.previousProducerId = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3498,6 +3511,11 @@ export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
         : isSet(object.start_id)
         ? globalThis.String(object.start_id)
         : "",
+      previousProducerId: isSet(object.previousProducerId)
+        ? globalThis.Number(object.previousProducerId)
+        : isSet(object.previous_producer_id)
+        ? globalThis.Number(object.previous_producer_id)
+        : 0,
     };
   },
 
@@ -3515,6 +3533,9 @@ export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
     if (message.startId !== "") {
       obj.startId = message.startId;
     }
+    if (message.previousProducerId !== 0) {
+      obj.previousProducerId = Math.round(message.previousProducerId);
+    }
     return obj;
   },
 
@@ -3527,6 +3548,7 @@ export const ProducerNamedRecord: MessageFns<ProducerNamedRecord> = {
     message.producerId = object.producerId ?? 0;
     message.producerEpoch = object.producerEpoch ?? 0;
     message.startId = object.startId ?? "";
+    message.previousProducerId = object.previousProducerId ?? 0;
     return message;
   },
 };

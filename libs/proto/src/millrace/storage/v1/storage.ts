@@ -125,6 +125,11 @@ export interface ProduceBatch {
    * logs the reset and accepts the gap under the batch's producer epoch.
    */
   resetSequence: boolean;
+  /**
+   * Id that a named producer had before the batch's (rule P2): a leader that does not know the batch's id goes on from
+   * this one's last sequence, and takes nothing from it any more. 0 = none.
+   */
+  previousProducerId: number;
 }
 
 /** One message back on a produce stream. */
@@ -443,7 +448,15 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
 };
 
 function createBaseProduceBatch(): ProduceBatch {
-  return { correlationId: 0, topicId: "", partition: 0, leaderEpoch: 0, data: undefined, resetSequence: false };
+  return {
+    correlationId: 0,
+    topicId: "",
+    partition: 0,
+    leaderEpoch: 0,
+    data: undefined,
+    resetSequence: false,
+    previousProducerId: 0,
+  };
 }
 
 export const ProduceBatch: MessageFns<ProduceBatch> = {
@@ -470,6 +483,9 @@ export const ProduceBatch: MessageFns<ProduceBatch> = {
     }
     if (message.resetSequence !== false) {
       writer.uint32(56).bool(message.resetSequence);
+    }
+    if (message.previousProducerId !== 0) {
+      writer.uint32(64).int64(message.previousProducerId);
     }
     return writer;
   },
@@ -543,6 +559,14 @@ export const ProduceBatch: MessageFns<ProduceBatch> = {
             message.resetSequence = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.previousProducerId = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -583,6 +607,11 @@ export const ProduceBatch: MessageFns<ProduceBatch> = {
         : isSet(object.reset_sequence)
         ? globalThis.Boolean(object.reset_sequence)
         : false,
+      previousProducerId: isSet(object.previousProducerId)
+        ? globalThis.Number(object.previousProducerId)
+        : isSet(object.previous_producer_id)
+        ? globalThis.Number(object.previous_producer_id)
+        : 0,
     };
   },
 
@@ -607,6 +636,9 @@ export const ProduceBatch: MessageFns<ProduceBatch> = {
     }
     if (message.resetSequence !== false) {
       obj.resetSequence = message.resetSequence;
+    }
+    if (message.previousProducerId !== 0) {
+      obj.previousProducerId = Math.round(message.previousProducerId);
     }
     return obj;
   },
@@ -635,6 +667,7 @@ export const ProduceBatch: MessageFns<ProduceBatch> = {
       }
     }
     message.resetSequence = object.resetSequence ?? false;
+    message.previousProducerId = object.previousProducerId ?? 0;
     return message;
   },
 };
