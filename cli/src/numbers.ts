@@ -35,3 +35,14 @@ export function consumeFrom(text: string): ConsumeFrom {
     "Use start, end, an offset, or @TIME (@1767225600000 or @2026-01-01T00:00:00Z).",
   );
 }
+
+/** Least size: smaller ones are no use for log data. */
+const mebibytesMin = 128;
+
+/** `512MiB`, `2GiB`: bytes. */
+export function sizeInMebibytes(text: string): number {
+  const match = /^(\d{1,9})(MiB|GiB)$/.exec(text);
+  const mebibytes = Number(match?.[1]) * (match?.[2] === "GiB" ? 1024 : 1);
+  if (match !== null && mebibytes >= mebibytesMin) return mebibytes * 1024 * 1024;
+  throw new InvalidArgumentError(`Use a size from ${mebibytesMin}MiB on, like 512MiB or 2GiB.`);
+}

@@ -108,7 +108,7 @@ class Up {
     this.#parts = parts;
     this.#screen = new Screen(parts.output, this.#clock);
     this.#reader = new Reader(parts.services, join(parts.layout.root, "account.json"));
-    this.#keeper = new Keeper(parts.services, this.#reader, this.#clock);
+    this.#keeper = new Keeper(parts.services, this.#reader, parts.plan.limits, this.#clock);
     for (const { failed } of [parts.services.storage, parts.services.connector, parts.services.agent])
       void failed.then((failure) => parts.ending.fail(failure));
   }
@@ -237,7 +237,7 @@ class Up {
       channelShare,
       p99Ms,
       fileCount: publishedFileCount,
-      isHeld: this.#keeper.isHeld,
+      heldBytes: this.#keeper.isHeld ? this.#parts.plan.limits.total : undefined,
     };
   }
 

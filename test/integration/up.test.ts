@@ -10,6 +10,7 @@ import {
   readdir,
   readFile,
   realpath,
+  rename,
   rm,
   stat,
   writeFile,
@@ -323,6 +324,51 @@ describe("up, killed and started again", () => {
     await until("the process is gone", () => !isAlive(pid));
   });
 });
+
+/** Bytes of all files below the folders. */
+async function bytesBelow(...folders: readonly string[]): Promise<number> {
+  let bytes = 0;
+  for (const each of folders) {
+    for (const entry of await readdir(each, { recursive: true, withFileTypes: true })) {
+      if (entry.isFile())
+        bytes += (await stat(join(entry.parentPath, entry.name)).catch(() => ({ size: 0 }))).size;
+    }
+  }
+  return bytes;
+}
+
+test("S2: with its connector stopped the sources wait, topic data and channel stay below the size, nothing is lost", async () => {
+  const limit = 128 * 1024 * 1024;
+  const size = ["--size", "128MiB"];
+  await writeFile(log(), "");
+  expect((await runCli(up("--tail", log(), "--once", ...size))).code).toBe(0);
+  // A file where the output folder was: the connector cannot open its sink.
+  const out = join(data(), "out", "logs");
+  await rename(out, join(folder, "kept"));
+  await writeFile(out, "");
+  const total = 180_000;
+  const line = (i: number): string => `${String(i).padStart(8, "0")} ${"x".repeat(990)}\n`;
+  for (let from = 0; from < total; from += 10_000)
+    await appendFile(log(), Array.from({ length: 10_000 }, (_, i) => line(from + i)).join(""));
+  const process = startCli(up("--tail", log(), ...size));
+  await process.printed(/sources wait: 128 MiB of topic data and channel in use/, 150_000);
+  const held = lastEquation(Buffer.from(process.stdout, "latin1").toString());
+  expect(held.in).toBeLessThan(total);
+  expect(held).toMatchObject({ published: 0, lost: 0, doubled: 0 });
+  expect(process.stderr).toContain("waiting: ");
+  const bytes = await bytesBelow(join(data(), "storage", "topics"), join(data(), "agent", "channels"));
+  expect(bytes).toBeLessThan(limit);
+  // More than would be kept of it if it were published.
+  expect(bytes).toBeGreaterThan(limit / 2);
+  process.kill("SIGKILL");
+  await process.ended;
+  await rm(out);
+  await rename(join(folder, "kept"), out);
+  const { code, stdout } = await runCli(up("--tail", log(), "--once", ...size));
+  expect(code).toBe(0);
+  expect(lastEquation(stdout)).toEqual({ in: total, published: total, inFlight: 0, lost: 0, doubled: 0 });
+  expect((await published()).equals(await readFile(log()))).toBe(true);
+}, 300_000);
 
 describe("up refuses", () => {
   test("a directory that another one runs on; the first goes on", async () => {

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { collect } from "../cluster.ts";
 import { addExamples } from "../help.ts";
-import { portNumber } from "../numbers.ts";
+import { portNumber, sizeInMebibytes } from "../numbers.ts";
 
 /** Options of `up`. */
 export interface UpCommandOptions {
@@ -10,6 +10,8 @@ export interface UpCommandOptions {
   readonly tail?: readonly string[];
   readonly once?: boolean;
   readonly from?: "start" | "end";
+  /** Bytes. */
+  readonly size?: number;
   readonly port: number;
   readonly httpPort?: number;
 }
@@ -33,6 +35,11 @@ export function addUpCommand(program: Command): void {
         "start",
         "end",
       ]),
+    )
+    .option(
+      "--size <size>",
+      "topic data and channel together at most (default: 1GiB); the sources wait before",
+      sizeInMebibytes,
     )
     .option("--port <number>", "port for clients; 0 = any free one", portNumber, 9750)
     .option(

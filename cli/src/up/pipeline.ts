@@ -1,6 +1,5 @@
 /** The pipeline that `up` runs: files -> file channel -> topic. Kept in the data directory as a YAML file to read and learn from. */
 
-import { channelBytesMax, segmentBytes } from "./hold.ts";
 import type { Layout } from "./layout.ts";
 import { machineLogs, type UpPlan } from "./plan.ts";
 
@@ -52,8 +51,8 @@ export function pipelineOf(plan: UpPlan, layout: Layout): Record<string, unknown
       channel: {
         type: "file",
         capacity: channelRecordsMax,
-        byteCapacity: channelBytesMax,
-        maxFileSize: segmentBytes,
+        byteCapacity: plan.limits.channel,
+        maxFileSize: plan.limits.segment,
       },
     },
     sinks: { topic: { type: "millrace", topic: topicName, channel: "channel" } },

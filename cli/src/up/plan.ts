@@ -3,6 +3,7 @@ import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { AppError } from "@millrace/base";
 import type { UpCommandOptions } from "../commands/up.ts";
+import { type HoldLimits, holdLimits, sizeDefault } from "./hold.ts";
 
 /** A decided `up`. */
 export interface UpPlan {
@@ -15,6 +16,7 @@ export interface UpPlan {
   readonly from: "start" | "end" | "last";
   readonly port: number;
   readonly httpPort: number;
+  readonly limits: HoldLimits;
   /** The command that starts it again. */
   readonly again: string;
   /** Flags a client on this machine needs. */
@@ -48,6 +50,7 @@ export function planOf(
     from: options.from ?? (tails.length > 0 ? "start" : "last"),
     port,
     httpPort: options.httpPort ?? (port === 0 ? 0 : port + 1),
+    limits: holdLimits(options.size ?? sizeDefault),
     again: again(options, isNpm),
     clientFlags: (bound) => (bound === portDefault ? "" : ` --bootstrap-server 127.0.0.1:${bound}`),
   };
@@ -71,10 +74,11 @@ function refuseMissing(path: string): void {
   );
 }
 
-function again({ data, tail, port }: UpCommandOptions, isNpm: boolean): string {
+function again({ data, tail, port, size }: UpCommandOptions, isNpm: boolean): string {
   const flags = [
     ...(data === undefined ? [] : ["--data", data]),
     ...(tail ?? []).flatMap((path) => ["--tail", path]),
+    ...(size === undefined ? [] : ["--size", `${Math.ceil(size / 2 ** 20)}MiB`]),
     ...(port === portDefault ? [] : ["--port", String(port)]),
   ].map((word) => (/^[\w./:@%+=,-]+$/.test(word) ? word : `'${word}'`));
   if (flags.length === 0) return isNpm ? "npm start" : "npx millrace up";

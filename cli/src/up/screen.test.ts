@@ -30,7 +30,7 @@ const progress: Progress = {
   channelShare: 0.004,
   fileCount: 3,
   p99Ms: 9.2,
-  isHeld: false,
+  heldBytes: undefined,
 };
 
 describe("the first screen", () => {
@@ -51,7 +51,7 @@ describe("the first screen", () => {
   });
 
   test("tells what was set aside, and that the sources wait", () => {
-    expect(progressLine({ ...progress, setAside: 2, p99Ms: undefined, isHeld: true })).toBe(
+    expect(progressLine({ ...progress, setAside: 2, p99Ms: undefined, heldBytes: 2 ** 30 })).toBe(
       "  12,412 in = 12,398 published + 14 in flight + 2 set aside · lost 0 · doubled 0 · channel 0 % · 3 files · p99 - · sources wait: 1 GiB of topic data and channel in use",
     );
   });

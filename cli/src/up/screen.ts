@@ -59,8 +59,8 @@ export interface Progress extends Account {
   readonly fileCount: number;
   /** 99 % of the records of late were durable in the topic so soon after they were read; undefined: none came. */
   readonly p99Ms: number | undefined;
-  /** True: the sources wait because topic data and channel reached their limit (S2). */
-  readonly isHeld: boolean;
+  /** Set while the sources wait because topic data and channel reached this limit (S2), bytes. */
+  readonly heldBytes: number | undefined;
 }
 
 /** The last line: the promise, and how full and how fast. */
@@ -73,8 +73,15 @@ export function progressLine(of: Progress): string {
     `channel ${Math.floor(of.channelShare * 100)} %`,
     count(of.fileCount, "file"),
     `p99 ${of.p99Ms === undefined ? "-" : duration(of.p99Ms)}`,
-    ...(of.isHeld ? ["sources wait: 1 GiB of topic data and channel in use"] : []),
+    ...(of.heldBytes === undefined
+      ? []
+      : [`sources wait: ${size(of.heldBytes)} of topic data and channel in use`]),
   ].join(" · ");
+}
+
+function size(bytes: number): string {
+  const mebibytes = Math.round(bytes / (1024 * 1024));
+  return mebibytes % 1024 === 0 ? `${mebibytes / 1024} GiB` : `${mebibytes} MiB`;
 }
 
 function duration(ms: number): string {

@@ -16,7 +16,7 @@ import type { MetadataService } from "@millrace/service-metadata";
 import type { StorageService } from "@millrace/service-storage";
 import { createTelemetry, startHttp, type Telemetry } from "@millrace/telemetry";
 import { version } from "../version.ts";
-import { segmentBytes, topicBytesKept } from "./hold.ts";
+import type { HoldLimits } from "./hold.ts";
 import type { Layout } from "./layout.ts";
 import { agentName, messageBytesMax, partitionCount, pipelineOf, topicName } from "./pipeline.ts";
 import type { UpPlan } from "./plan.ts";
@@ -82,7 +82,7 @@ export async function startServices(plan: UpPlan, layout: Layout, shutdown: Shut
   });
   shutdown.register("storage", async () => throwFirst(await storage.stop()));
   await storage.ready;
-  await ensureResources(Client.open({ bootstrapServers }), layout);
+  await ensureResources(Client.open({ bootstrapServers }), layout, plan.limits);
 
   const connector = await startConnector({
     dataDirectory: layout.connector,
@@ -123,33 +123,32 @@ async function yamlOf(plan: UpPlan, layout: Layout): Promise<string> {
 }
 
 /** Topic and connector are there afterwards, whoever made them. */
-async function ensureResources(opening: Promise<Client>, layout: Layout): Promise<void> {
+async function ensureResources(opening: Promise<Client>, layout: Layout, limits: HoldLimits): Promise<void> {
   const client = await opening;
   try {
-    await ensureTopic(client);
+    await ensureTopic(client, limits);
     await ensureConnector(client, join(layout.out, topicName));
   } finally {
     client.close();
   }
 }
 
-async function ensureTopic(client: Client): Promise<void> {
+async function ensureTopic(client: Client, limits: HoldLimits): Promise<void> {
+  const config: Record<string, string> = {
+    "max.message.bytes": String(messageBytesMax),
+    "segment.bytes": String(limits.segment),
+    "retention.bytes": String(Math.floor(limits.topic / partitionCount)),
+    "retention.ms": "-1",
+  };
   try {
-    await client.admin.describeTopic(topicName);
-    return;
+    const present = await client.admin.describeTopic(topicName);
+    // Its sizes are what keeps the whole within --size.
+    const isSame = Object.entries(config).every(([key, value]) => present.config[key] === value);
+    if (!isSame) await client.admin.alterTopic(topicName, { set: config });
   } catch (thrown) {
     if (AppError.from(thrown).reason !== "TOPIC_NOT_FOUND") throw thrown;
+    await client.admin.createTopic({ name: topicName, partitions: partitionCount, config });
   }
-  await client.admin.createTopic({
-    name: topicName,
-    partitions: partitionCount,
-    config: {
-      "max.message.bytes": String(messageBytesMax),
-      "segment.bytes": String(segmentBytes),
-      "retention.bytes": String(Math.floor(topicBytesKept / partitionCount)),
-      "retention.ms": "-1",
-    },
-  });
 }
 
 /** The connector of the topic, into this directory: one that delivers elsewhere (the directory was moved) is made anew and goes on (C9). */
