@@ -29,8 +29,8 @@ export async function openAgentParts(folder: string, name: string): Promise<Agen
   const telemetry = createTelemetry({ service: "bench", node: "bench", destination: "silent" });
   const parts = { directory, clock: systemClock, telemetry };
   const limits = {
-    records: 2_000_000,
-    bytes: 2_000_000_000,
+    records: 10_000_000,
+    bytes: 8_000_000_000,
     transactionRecords: 10_000,
     recordBytes: 1_000_000,
     keepAliveMs: 3000,

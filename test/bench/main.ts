@@ -14,6 +14,8 @@ import { cases } from "./cases/index.ts";
 const resultsFolder = new URL("../../bench-results/", import.meta.url);
 const secondsFull = 4;
 const secondsQuick = 1;
+/** A case that takes longer hangs: it is ended and named. */
+const caseMsMax = 180_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -81,6 +83,7 @@ async function runCase(name: string, seconds: number): Promise<Figure[]> {
   try {
     const child = fork(new URL("run-case.ts", import.meta.url), [name, folder, String(seconds)], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
+      timeout: caseMsMax,
     });
     let figures: Figure[] | undefined;
     child.on("message", (message) => {

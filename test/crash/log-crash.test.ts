@@ -18,7 +18,8 @@ async function sweep(world: World, wanted = /./): Promise<string | undefined> {
 describe("a power cut at any operation", () => {
   const total: Record<string, number> = { images: 0 };
 
-  for (let seed = 1; seed <= 3; seed++) {
+  // Chosen so that together they exercise everything; the counters below hold them to it.
+  for (const seed of [1, 3, 4]) {
     it(`J2 J4 J5 J6: acknowledged commits survive whole, entries are atomic, recovery repeats itself (seed ${seed})`, async () => {
       const world = new World({ seed, steps: 40, survivals: 2 });
       expect(await sweep(world)).toBeUndefined();

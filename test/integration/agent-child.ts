@@ -26,6 +26,8 @@ const { pipeline, directory, telemetry } = await runAgent({ ...options, clock, f
 process.on("message", (question: unknown) => {
   void answer(question);
 });
+// a test that is itself killed leaves nobody behind
+process.once("disconnect", () => process.exit(0));
 process.send?.("ready");
 
 async function answer(question: unknown): Promise<void> {

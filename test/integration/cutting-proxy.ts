@@ -1,5 +1,5 @@
 /** A TCP proxy in front of a server, for faults on the wire: cut connections, answers that never arrive, refused connects. */
-import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
 /** See the file's comment. Connections made while a fault is on have it too. */
 export class CuttingProxy {

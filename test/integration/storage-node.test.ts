@@ -3,9 +3,9 @@ import { AppError } from "@millrace/base";
 import type { Client } from "@millrace/client";
 import {
   type FetchedData,
+  type FetchRequest,
   OffsetQuery,
   type ProduceResult,
-  type FetchRequest,
   StorageServiceService,
 } from "@millrace/proto/storage";
 import { encodeBatch } from "@millrace/record";

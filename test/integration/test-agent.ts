@@ -2,12 +2,13 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { components as registry } from "@millrace/components";
+import { z } from "@millrace/config";
 import {
   type ComponentRegistry,
   defineSink,
-  parsePipeline,
   Pipeline,
   type PipelineStatus,
+  parsePipeline,
   type Sink,
   type SinkBatch,
   type SinkFeedback,
@@ -15,7 +16,6 @@ import {
 import { type DataDirectory, openDataDirectory } from "@millrace/log";
 import { type Clock, realDisk, systemClock } from "@millrace/runtime";
 import { createTelemetry, type Telemetry } from "@millrace/telemetry";
-import { z } from "@millrace/config";
 
 /** How an agent is run. */
 export interface RunOptions {

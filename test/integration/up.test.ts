@@ -18,8 +18,8 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Client } from "@millrace/client";
 import { Prng } from "@millrace/base";
+import { Client } from "@millrace/client";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CliProcess, isAlive, killAll, runCli, startCli, until } from "./support/cli-process.ts";
 

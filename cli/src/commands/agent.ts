@@ -2,8 +2,8 @@
 import type { CheckedPipeline } from "@millrace/service-agent";
 import type { Command } from "commander";
 import { addExamples } from "../help.ts";
-import type { ServeOptions } from "./serve.ts";
 import { count, errorLine, exitCode, Output } from "../output.ts";
+import type { ServeOptions } from "./serve.ts";
 
 interface FileOptions {
   readonly name?: string;

@@ -2,8 +2,9 @@
  * Rule S2 carried out: retention never passes what the connector has published, and the sources wait before topic data
  * and channel grow over their limit.
  */
-import type { Clock } from "@millrace/runtime";
+
 import { AppError } from "@millrace/base";
+import type { Clock } from "@millrace/runtime";
 import { type HoldLimits, mustHold, mustTrim } from "./hold.ts";
 import type { Reader, Reading } from "./reader.ts";
 import type { Services } from "./services.ts";

@@ -14,7 +14,7 @@ import {
 import { randomId } from "@millrace/runtime";
 import { findOffset } from "./consumer.ts";
 import type { LeaderCalls } from "./leader-calls.ts";
-import { mergeTopic, type MetadataCache, type TopicInfo } from "./metadata-cache.ts";
+import { type MetadataCache, mergeTopic, type TopicInfo } from "./metadata-cache.ts";
 import type { MetadataClient } from "./metadata-client.ts";
 import type { ProducerIdentity } from "./partition-accumulator.ts";
 

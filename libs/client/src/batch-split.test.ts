@@ -1,4 +1,4 @@
-import { encodeBatch, setLeaderEpoch, setBaseOffset } from "@millrace/record";
+import { encodeBatch, setBaseOffset, setLeaderEpoch } from "@millrace/record";
 import { describe, expect, it } from "vitest";
 import { splitBatches } from "./batch-split.ts";
 

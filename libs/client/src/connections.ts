@@ -1,7 +1,8 @@
 /** One gRPC connection per address, shared by everything a client does. */
-import { connect, type RpcConnection, type TlsClientOptions } from "@millrace/rpc";
+
 import { AppError } from "@millrace/base";
 import { type Listener, type Node, NodeRole } from "@millrace/proto/metadata";
+import { connect, type RpcConnection, type TlsClientOptions } from "@millrace/rpc";
 
 /** Makes and keeps connections. */
 export class Connections {

@@ -6,7 +6,7 @@
  * the credit, per storage node.
  */
 import { AppError } from "@millrace/base";
-import { OffsetQuery, StorageServiceService, type FetchedData } from "@millrace/proto/storage";
+import { type FetchedData, OffsetQuery, StorageServiceService } from "@millrace/proto/storage";
 import type { DecodedRecord, DecodeLimits } from "@millrace/record";
 import type { Clock } from "@millrace/runtime";
 import { type FetchedUnit, type PoisonBatch, splitBatches } from "./batch-split.ts";

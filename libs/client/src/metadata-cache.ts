@@ -7,14 +7,14 @@
  */
 import { AppError } from "@millrace/base";
 import {
-  MetadataServiceService,
   type DescribeTopicRequest,
+  MetadataServiceService,
   type Node,
   type Topic,
 } from "@millrace/proto/metadata";
 import type { Clock } from "@millrace/runtime";
-import { brokenRefreshWaitMs, refreshWaitMs } from "./limits.ts";
 import { clientAddress } from "./connections.ts";
+import { brokenRefreshWaitMs, refreshWaitMs } from "./limits.ts";
 import type { CallOptions, MetadataClient } from "./metadata-client.ts";
 
 /** A partition as a client sees it. */

@@ -10,9 +10,9 @@ import type { FetchedData } from "@millrace/proto/storage";
 import { batchSizeAt } from "@millrace/record";
 import { Backoff, type Clock } from "@millrace/runtime";
 import type { FetchStream } from "./fetch-stream.ts";
-import { errorFromMessage } from "./proto-errors.ts";
 import { retryCapMs, retryFirstMs } from "./limits.ts";
 import type { MetadataCache } from "./metadata-cache.ts";
+import { errorFromMessage } from "./proto-errors.ts";
 
 /** Where a reading starts. */
 export interface ReadFrom {

@@ -2,8 +2,8 @@
 import { AppError } from "@millrace/base";
 import {
   BatchBuilder,
-  decodeBatch,
   type CompressionName,
+  decodeBatch,
   type ProducerStamp,
   type Record,
   setProducer,

@@ -9,6 +9,8 @@ import { AppError } from "@millrace/base";
 import { noHeaders, type Record } from "@millrace/record";
 import { ByteBudget, type Clock } from "@millrace/runtime";
 import { BatchMemory } from "./batch-memory.ts";
+import { Fifo } from "./fifo.ts";
+import { noPartition } from "./leader-calls.ts";
 import {
   batchBytesDefault,
   bufferBytesDefault,
@@ -18,8 +20,6 @@ import {
   lingerMsDefault,
   waitingSendsMax,
 } from "./limits.ts";
-import { Fifo } from "./fifo.ts";
-import { noPartition } from "./leader-calls.ts";
 import type { MetadataCache, TopicInfo } from "./metadata-cache.ts";
 import { PartitionAccumulator, type ProducerIdentity } from "./partition-accumulator.ts";
 import { PartitionChooser } from "./partition-chooser.ts";

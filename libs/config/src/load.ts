@@ -10,7 +10,7 @@ import { AppError, nearestName } from "@millrace/base";
 import { errorCode } from "@millrace/runtime";
 import { z } from "zod";
 import { environmentName, keysAt, type Setting, settingsOf, valueAt } from "./schema.ts";
-import { type ConfigPath, parseYamlWithPositions, type PositionedData } from "./yaml.ts";
+import { type ConfigPath, type PositionedData, parseYamlWithPositions } from "./yaml.ts";
 
 /** What {@link loadConfig} takes. */
 export interface LoadOptions<Schema extends z.ZodType> {

@@ -138,6 +138,23 @@ describe("commit", () => {
     expect(log.durableOffset).toBe(50);
   });
 
+  it("flush does not wait for what comes later: it ends under steady load", async () => {
+    const { directory } = await openSim();
+    const log = await directory.createLog(topicId, smallConfig);
+    const load = { isOn: true };
+    const appending = (async () => {
+      while (load.isOn) await append(directory, [log], batchOf("load"));
+    })();
+    await turns(3);
+    for (let i = 0; i < 5; i++) {
+      const before = log.endOffset;
+      await directory.flush();
+      expect(log.durableOffset).toBeGreaterThanOrEqual(before);
+    }
+    load.isOn = false;
+    await appending;
+  });
+
   it("bounds what is queued: whenWritable waits beyond the limit and wakes when the disk has caught up", async () => {
     const { directory, clock } = await openSim(new SimDisk(), { pendingBytesMax: 1000 });
     const log = await directory.createLog(topicId, smallConfig);

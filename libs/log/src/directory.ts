@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { AppError, invariant } from "@millrace/base";
 import { type BatchHeader, readBatchHeader } from "@millrace/record";
 import {
-  type Disk,
   type DirectoryLock,
+  type Disk,
   directoryError,
   lockDirectory,
   realDisk,

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { SimDisk } from "@millrace/testkit";
 import { describe, expect, it } from "vitest";
+import { journalFilePath } from "./journal-files.ts";
 import {
   encodeEntryHead,
   encodeJournalHeader,
@@ -8,7 +9,6 @@ import {
   entryKind,
   type JournalEntry,
 } from "./journal-format.ts";
-import { journalFilePath } from "./journal-files.ts";
 import { scanJournal } from "./journal-scan.ts";
 
 const directoryId = "abcdefghijklmnopqrstuv";

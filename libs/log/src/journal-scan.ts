@@ -8,17 +8,17 @@
 import { AppError } from "@millrace/base";
 import { type Disk, readWholeFile } from "@millrace/runtime";
 import { asBuffer, readUint64, writeUint64 } from "./bytes.ts";
+import { journalFilePath, listJournalFiles } from "./journal-files.ts";
 import {
   decodeEntry,
   decodeJournalHeader,
   entryHeadBytes,
-  findEntry,
   type FoundEntry,
+  findEntry,
   type JournalEntry,
   journalFormatVersion,
   journalHeaderBytes,
 } from "./journal-format.ts";
-import { journalFilePath, listJournalFiles } from "./journal-files.ts";
 
 /** A file with entries. */
 export interface ScannedFile {

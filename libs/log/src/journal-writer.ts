@@ -10,15 +10,15 @@
  */
 import { invariant } from "@millrace/base";
 import type { DiskFile } from "@millrace/runtime";
+import type { JournalFiles, NextFile } from "./journal-files.ts";
 import {
   encodeEntryHead,
   encodeJournalHeader,
   entryBytes,
   entryKind,
-  journalHeaderBytes,
   type JournalEntry,
+  journalHeaderBytes,
 } from "./journal-format.ts";
-import type { JournalFiles, NextFile } from "./journal-files.ts";
 import { inlinePayloadBytesMax, journalExtendBytes, journalGroupBytesMax } from "./limits.ts";
 import type { StateTable } from "./state-table.ts";
 import type { TailBatch } from "./tail.ts";
@@ -89,6 +89,8 @@ export class JournalWriter {
   #groups: Group[] = [];
   #running: Promise<void> = Promise.resolve();
   #isRunning = false;
+  /** The group whose bytes are on their way. */
+  #writing: Group | undefined;
   #failure: Error | undefined;
   #nextEntry: number;
   #syncedThrough: number;
@@ -156,13 +158,12 @@ export class JournalWriter {
     this.#running = this.#run();
   }
 
-  /** Resolves when everything queued so far is written and fsynced. */
+  /** Resolves when everything queued so far is written and fsynced; what is queued later is not waited for. */
   async flush(): Promise<void> {
-    while (this.#groups.length > 0 || this.#isRunning) {
-      this.start();
-      await this.#running;
-      if (this.#failure !== undefined) throw this.#failure;
-    }
+    if (this.#failure !== undefined) throw this.#failure;
+    const last = this.#groups.at(-1) ?? this.#writing;
+    this.start();
+    await last?.durable.promise;
     await this.#guarded(() => this.#sync());
   }
 
@@ -195,6 +196,7 @@ export class JournalWriter {
       });
       if (this.#failure !== undefined) break;
       this.#groups.shift();
+      this.#writing = group;
       try {
         await this.#writeGroup(group);
       } catch (error) {
@@ -203,6 +205,7 @@ export class JournalWriter {
         break;
       }
     }
+    this.#writing = undefined;
     // In the same step as the last look at the queue: whoever comes now starts anew.
     this.#isRunning = false;
   }

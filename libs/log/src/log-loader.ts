@@ -8,7 +8,7 @@
  */
 import { join } from "node:path";
 import { batchHeaderBytes, readBatchHeader } from "@millrace/record";
-import { type EpochAt, findNextBatch, readFully, type ReadableFile, walkBatches } from "./batch-walk.ts";
+import { type EpochAt, findNextBatch, type ReadableFile, readFully, walkBatches } from "./batch-walk.ts";
 import type { LogMark } from "./checkpoints.ts";
 import { readEpochs } from "./checkpoints.ts";
 import { EpochHistory } from "./epoch-history.ts";

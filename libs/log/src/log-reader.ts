@@ -6,9 +6,9 @@
  */
 import { AppError, InvariantError } from "@millrace/base";
 import { batchSizeAt, decodeBatch, iterateBatches, readBatchHeader } from "@millrace/record";
-import { checkBatch, findNextBatch, readFully, type ReadableFile } from "./batch-walk.ts";
-import { readHintsMax } from "./limits.ts";
 import { errorCode } from "@millrace/runtime";
+import { checkBatch, findNextBatch, type ReadableFile, readFully } from "./batch-walk.ts";
+import { readHintsMax } from "./limits.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import { lostError } from "./quarantine.ts";
 import type { Segment } from "./segment.ts";

@@ -8,11 +8,12 @@
  */
 import { AppError, invariant } from "@millrace/base";
 import { type BatchHeader, setBaseOffset, setLeaderEpoch } from "@millrace/record";
-import { EpochHistory } from "./epoch-history.ts";
+import { asBuffer, readUint64, writeUint64 } from "./bytes.ts";
 import { writeEpochHistory } from "./checkpoints.ts";
-import { truncateLog } from "./log-truncate.ts";
-import { findOffsetForTime, readLog } from "./log-reader.ts";
+import { EpochHistory } from "./epoch-history.ts";
 import type { LogContext } from "./log-context.ts";
+import { findOffsetForTime, readLog } from "./log-reader.ts";
+import { truncateLog } from "./log-truncate.ts";
 import { encodeProducerSnapshot } from "./producer-snapshot.ts";
 import { isNamedProducer, ProducerStates } from "./producer-state.ts";
 import { Quarantine } from "./quarantine.ts";
@@ -20,7 +21,6 @@ import { Segment } from "./segment.ts";
 import { removedProducerPrefix, replacedProducerPrefix } from "./state-table.ts";
 import { Tail, type TailBatch } from "./tail.ts";
 import type { Log, LogConfig, LogId, ProducerInfo, SequenceVerdict, StateChange } from "./types.ts";
-import { asBuffer, readUint64, writeUint64 } from "./bytes.ts";
 
 /** Where a read ended: a reader that goes on there needs no index. */
 export interface ReadHint {

@@ -2,7 +2,17 @@ import { SimDisk } from "@millrace/testkit";
 import { describe, expect, it } from "vitest";
 import { retentionCheckMs } from "./limits.ts";
 import { ClockWatch, decideRetention, type RetentionInput } from "./retention.ts";
-import { append, batchOf, channelId, openSim, readAll, smallConfig, topicId, turns } from "./test-helpers.ts";
+import {
+  append,
+  batchOf,
+  channelId,
+  openSim,
+  otherId,
+  readAll,
+  smallConfig,
+  topicId,
+  turns,
+} from "./test-helpers.ts";
 import type { Log } from "./types.ts";
 
 /** Four segments of ten records and 100 bytes, the newest record of each one hour apart; the last one is active. */
@@ -192,6 +202,30 @@ describe("J4 truncate", () => {
       const { directory: reopened } = await openSim(disk);
       expect(await readAll(reopened.getLog(topicId) as Log)).toEqual(expected);
     }
+  });
+
+  it("a checkpoint taken while the cut is under way does not count it as done", async () => {
+    const { directory, disk, events } = await openSim(new SimDisk(), { journalFileBytes: 8192 });
+    const log = await directory.createLog(topicId, { ...smallConfig, segmentBytes: 100_000 });
+    const other = await directory.createLog(otherId, smallConfig);
+    for (let i = 0; i < 10; i++) await append(directory, [log], batchOf(`b${i}`));
+    const release = Promise.withResolvers<undefined>();
+    disk.delay = ({ kind, path }) =>
+      kind === "truncate" && path.includes("topic-0") ? release.promise : undefined;
+    const cut = log.truncate(4);
+    const checkpoints = (): number => events.filter((event) => event.kind === "checkpointed").length;
+    const before = checkpoints();
+    for (let i = 0; checkpoints() < before + 2; i++) {
+      expect(i, "the journal has rolled by now").toBeLessThan(500);
+      await append(directory, [other], batchOf(`o${i}`, { valueBytes: 300 }));
+    }
+    release.resolve(undefined);
+    await cut;
+    // As large as the batch that stood there: what followed it would be a good continuation.
+    await append(directory, [log], batchOf("nw"), 1);
+    const { directory: again } = await openSim(disk.crash(0), { journalFileBytes: 8192 });
+    const kept = Array.from({ length: 4 }, (_, i) => [i, `b${i}`]);
+    expect(await readAll(again.getLog(topicId) as Log)).toEqual([...kept, [4, "nw"]]);
   });
 
   it("forgets producers' batches that were cut", async () => {

@@ -5,8 +5,8 @@
  * never by time while the wall clock has just jumped.
  */
 import { entryKind } from "./journal-format.ts";
-import { removeSegmentFiles } from "./log-files.ts";
 import { clockJumpMsMax } from "./limits.ts";
+import { removeSegmentFiles } from "./log-files.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import type { Segment } from "./segment.ts";
 import type { LogConfig } from "./types.ts";

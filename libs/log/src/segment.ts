@@ -5,9 +5,9 @@
  * assignment (Kafka's insertion rule) and written later. A negative or absent timestamp is -1, as in Kafka.
  */
 import { join } from "node:path";
-import { offsetIndexEntryBytes, OffsetIndex } from "./offset-index.ts";
+import { OffsetIndex, offsetIndexEntryBytes } from "./offset-index.ts";
 import type { OpenFiles } from "./open-files.ts";
-import { timeIndexEntryBytes, TimeIndex } from "./time-index.ts";
+import { TimeIndex, timeIndexEntryBytes } from "./time-index.ts";
 import type { LogConfig } from "./types.ts";
 
 /** Largest offset distance and position an index entry can hold. */

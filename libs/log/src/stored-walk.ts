@@ -1,8 +1,8 @@
 /** Walking what a log has in a segment file, stepping over quarantined stretches (J4). */
 import type { BatchHeader } from "@millrace/record";
-import { type ReadableFile, walkBatches, type WalkEnd } from "./batch-walk.ts";
-import type { LostRange } from "./quarantine.ts";
+import { type ReadableFile, type WalkEnd, walkBatches } from "./batch-walk.ts";
 import type { PartitionLog } from "./partition-log.ts";
+import type { LostRange } from "./quarantine.ts";
 import type { Segment } from "./segment.ts";
 
 /** Where to walk and whether to believe checksums; from the segment's start by default. */

@@ -14,8 +14,8 @@ import type {
   ServerWritableStream,
 } from "@grpc/grpc-js";
 import { AppError } from "@millrace/base";
-import { randomId } from "@millrace/runtime";
 import type { Access } from "@millrace/proto/common";
+import { randomId } from "@millrace/runtime";
 import type { Counter, Telemetry } from "@millrace/telemetry";
 import { streamOfCall } from "./grpc-internals.ts";
 import type { ServerLimits } from "./limits.ts";

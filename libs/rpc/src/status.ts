@@ -5,10 +5,11 @@
  * ErrorInfo {reason, domain, metadata} (and RetryInfo where the table says `afterDelay`). Back: the details decide; a status
  * without them comes from the transport or a foreign server and is mapped by its code.
  */
+
+import { Metadata } from "@grpc/grpc-js";
 import { AppError, errorTable, grpcCode, isReason, type Reason } from "@millrace/base";
 import { ErrorInfo, RetryInfo } from "@millrace/proto/rpc";
 import { Status } from "@millrace/proto/status";
-import { Metadata } from "@grpc/grpc-js";
 import { errorMessageCharactersMax } from "./limits.ts";
 
 /** The domain of every ErrorInfo of this system. */

@@ -1,8 +1,8 @@
 /** Configuration of the storage service: file < environment < flag. */
 import { addressList, formatHostPort, port, size, z } from "@millrace/config";
 import type { ListenerOptions } from "@millrace/rpc";
-import type { StorageOptions } from "./wiring.ts";
 import { requestBytesMaxDefault, storagePortDefault, streamCreditBytesDefault } from "./limits.ts";
+import type { StorageOptions } from "./wiring.ts";
 
 const tls = z
   .strictObject({

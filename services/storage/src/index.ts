@@ -1,3 +1,3 @@
 export { type StorageConfig, storageConfigSchema, storageOptions } from "./config.ts";
 export type { PartitionStatus } from "./drivers/partitions.ts";
-export { startStorage, type StorageOptions, type StorageService } from "./wiring.ts";
+export { type StorageOptions, type StorageService, startStorage } from "./wiring.ts";

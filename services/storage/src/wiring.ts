@@ -26,7 +26,7 @@ import { createTelemetry, type Telemetry } from "@millrace/telemetry";
 import { Appender } from "./drivers/appender.ts";
 import { DirectoryReports } from "./drivers/directory-reports.ts";
 import { Floors } from "./drivers/floors.ts";
-import { Partitions, type PartitionStatus } from "./drivers/partitions.ts";
+import { type PartitionStatus, Partitions } from "./drivers/partitions.ts";
 import * as events from "./events.ts";
 import {
   drainMsMax,
@@ -34,11 +34,11 @@ import {
   storagePortDefault,
   streamCreditBytesDefault,
 } from "./limits.ts";
+import { observeStorage } from "./metrics.ts";
 import { fetchOnce, serializeFetchMessage, serveFetch } from "./rpc/fetch.ts";
 import { produceOnce, serveProduce } from "./rpc/produce.ts";
 import { describeProducers, listOffsets } from "./rpc/queries.ts";
 import { ServiceParts } from "./rpc/service-parts.ts";
-import { observeStorage } from "./metrics.ts";
 
 /** How a storage node is started. */
 export interface StorageOptions {

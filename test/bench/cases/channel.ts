@@ -1,8 +1,8 @@
 /** Records through a file channel: putters put and wait for the fsync, one taker takes and commits. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { BenchCase, BenchContext, Figure } from "../bench.ts";
 import { makeRecords, openAgentParts } from "../agent-parts.ts";
+import type { BenchCase, BenchContext, Figure } from "../bench.ts";
 import { rateOf } from "../measure.ts";
 
 interface Setting {

@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { freePorts, millrace, until } from "../../support/processes.ts";
 import type { BenchCase, Figure } from "../bench.ts";
 import { BenchCluster, serve } from "../cluster.ts";
 import { memoryMb, pause } from "../measure.ts";
-import { freePorts, millrace, until } from "../../support/processes.ts";
 
 const launcher = fileURLToPath(new URL("../../../cli/bin/millrace.js", import.meta.url));
 /** Lines of the file that `up` has delivered before it counts as idle. */

@@ -11,11 +11,11 @@
  */
 import { AppError, invariant } from "@millrace/base";
 import type { Assignment, ComponentContext, Sink, SinkBatch, SinkFeedback, Standing } from "@millrace/flow";
-import { Transmission } from "./transmission.ts";
 import type { AgentSinkConfig } from "./config.ts";
 import type { SenderMemory } from "./parts.ts";
 import { ReceiverNotes } from "./receiver-notes.ts";
 import { possibleDuplicatesSentTotal } from "./telemetry.ts";
+import { Transmission } from "./transmission.ts";
 
 /** By the component's context: the runner makes a new sink at each opening and gives all of them the same. */
 const memories = new WeakMap<ComponentContext, SenderMemory>();

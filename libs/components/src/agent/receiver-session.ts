@@ -11,8 +11,8 @@ import {
   type TransferResult,
 } from "@millrace/proto/ingest";
 import {
-  checkHandshakeReply,
   type ClientDuplex,
+  checkHandshakeReply,
   connect,
   type RpcConnection,
   type TlsClientOptions,

@@ -5,7 +5,7 @@
  * everything below, which counts as held for ever. It is stored with every put, in the same transaction, so it is
  * never ahead of the records nor behind them.
  */
-import { AppError, RangeSet, type Range } from "@millrace/base";
+import { AppError, type Range, RangeSet } from "@millrace/base";
 
 /** Who opens a transfer. */
 export interface TransferSender {

@@ -30,8 +30,8 @@ import {
 } from "@millrace/rpc";
 import { randomId } from "@millrace/runtime";
 import type { IngestConfig } from "./config.ts";
-import { Transfer, type TransferCounters } from "./transfer.ts";
 import { duplicatesTotal, possibleDuplicatesTotal } from "./telemetry.ts";
+import { Transfer, type TransferCounters } from "./transfer.ts";
 
 /** Time that calls in progress have when the source stops, ms. */
 const stopGraceMs = 2000;

@@ -6,6 +6,7 @@
  */
 import { AppError, invariant } from "@millrace/base";
 import { decodeRecords, type Intake, type Offering, type SinkRecord } from "@millrace/flow";
+import type { HandshakeReply } from "@millrace/proto/common";
 import {
   Durability,
   type TransferBatch,
@@ -13,7 +14,6 @@ import {
   type TransferRequest,
   type TransferResponse,
 } from "@millrace/proto/ingest";
-import type { HandshakeReply } from "@millrace/proto/common";
 import type { Duplex } from "@millrace/rpc";
 import {
   checkCurrent,

@@ -7,8 +7,8 @@
  * sequences, can be derived again: nothing is stored before a send.
  */
 import { invariant } from "@millrace/base";
-import { partitionForKey } from "@millrace/record";
 import type { SinkRecord } from "@millrace/flow";
+import { partitionForKey } from "@millrace/record";
 
 /** Records without key and stream go to one partition for this many sequences. */
 export const chunkSequences = 1024;

@@ -167,7 +167,7 @@ export class NetcatSource implements PushSource {
   /** Puts the whole lines of `bytes`; returns the rest. */
   async #takeLines(bytes: Buffer, connection: Connection): Promise<Buffer> {
     let start = 0;
-    let lines: Uint8Array[] = [];
+    const lines: Uint8Array[] = [];
     for (let end = bytes.indexOf(lineFeed); end >= 0; end = bytes.indexOf(lineFeed, start)) {
       if (end - start > this.#config["max-line-length"]) break;
       lines.push(bytes.subarray(start, end));

@@ -8,8 +8,8 @@ import type {
   RemoveProducer,
 } from "./commands.ts";
 import type { ClusterImage, ProducerImage } from "./image.ts";
-import type { ProducerRemoved } from "./records.ts";
 import { namedProducerIdMin, nodeTextCharsMax, producerEpochMax } from "./limits.ts";
+import type { ProducerRemoved } from "./records.ts";
 
 /** Longest producer name. */
 const producerNameCharsMax = 512;

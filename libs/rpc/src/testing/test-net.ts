@@ -1,7 +1,8 @@
 /** What the kit's tests share: a server with an echo of the produce stream and whatever else a test serves. */
-import { createTelemetry, type Telemetry } from "@millrace/telemetry";
+
 import { StorageServiceService } from "@millrace/proto/storage";
-import { connect, type ConnectOptions } from "../client.ts";
+import { createTelemetry, type Telemetry } from "@millrace/telemetry";
+import { type ConnectOptions, connect } from "../client.ts";
 import type { ServerIdentity } from "../handshake.ts";
 import { createRpcServer, type RpcServerOptions } from "../server.ts";
 import type { ListenerOptions, RpcConnection, RpcServer } from "../types.ts";

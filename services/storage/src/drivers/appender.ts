@@ -12,8 +12,8 @@ import type { ProduceBatch } from "@millrace/proto/storage";
 import {
   type BatchHeader,
   encodeBatch,
-  readBatchHeader,
   type Record,
+  readBatchHeader,
   validateProducedBatch,
   verifyBatch,
 } from "@millrace/record";

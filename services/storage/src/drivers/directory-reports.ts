@@ -1,6 +1,7 @@
 /** What the data directory reports, as log lines, counters and readiness. */
-import type { LogEvent } from "@millrace/log";
+
 import { AppError } from "@millrace/base";
+import type { LogEvent } from "@millrace/log";
 import type { Telemetry } from "@millrace/telemetry";
 import * as events from "../events.ts";
 

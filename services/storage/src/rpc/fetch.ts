@@ -13,8 +13,8 @@ import {
   type FetchOnceRequest,
   type FetchOnceResponse,
   type FetchPartition,
-  FetchResponse,
   type FetchRequest,
+  FetchResponse,
 } from "@millrace/proto/storage";
 import type { Duplex } from "@millrace/rpc";
 import type { ServedPartition } from "../drivers/partitions.ts";

@@ -4,7 +4,7 @@ import { encodeOpaque } from "@millrace/client";
 import type { Log } from "@millrace/log";
 import type { Record as RecordMessage } from "@millrace/proto/common";
 import { FetchedData } from "@millrace/proto/storage";
-import { batchSizeAt, decodeBatch, type DecodedRecord, readBatchHeader } from "@millrace/record";
+import { batchSizeAt, type DecodedRecord, decodeBatch, readBatchHeader } from "@millrace/record";
 import { recordsMessageBytesMax } from "../limits.ts";
 
 /** What a log must tell for a position to be checked. */
