@@ -14,7 +14,7 @@ import {
   testPath,
   topicId,
   turns,
-} from "./test-helpers.ts";
+} from "./testing/test-helpers.ts";
 import type { Log } from "./types.ts";
 
 const text = (bytes: Uint8Array | undefined): string | undefined =>

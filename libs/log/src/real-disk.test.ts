@@ -4,7 +4,7 @@ import { realDisk, systemClock } from "@millrace/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDataDirectory } from "./directory.ts";
 import { startsMax } from "./limits.ts";
-import { append, batchOf, otherId, readAll, smallConfig, topicId } from "./test-helpers.ts";
+import { append, batchOf, otherId, readAll, smallConfig, topicId } from "./testing/test-helpers.ts";
 import type { DataDirectory, DirectoryIdentity, Log } from "./types.ts";
 
 let parent: string;

@@ -12,7 +12,7 @@ import {
   testPath,
   topicId,
   turns,
-} from "./test-helpers.ts";
+} from "./testing/test-helpers.ts";
 import type { DataDirectory, Log } from "./types.ts";
 
 const topicFolder = join(testPath, "topics", "topic-0");

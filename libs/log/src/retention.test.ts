@@ -12,7 +12,7 @@ import {
   smallConfig,
   topicId,
   turns,
-} from "./test-helpers.ts";
+} from "./testing/test-helpers.ts";
 import type { Log } from "./types.ts";
 
 /** Four segments of ten records and 100 bytes, the newest record of each one hour apart; the last one is active. */

@@ -1,10 +1,10 @@
 /** Shared by this library's tests: batches, and directories on a simulated disk. */
 import { decodeBatch, encodeBatch, iterateBatches, type Record as LogRecord } from "@millrace/record";
 import { SimClock, SimDisk } from "@millrace/testkit";
-import { openDataDirectory } from "./directory.ts";
-import type { LogEvent } from "./events.ts";
-import { defaultLogConfig } from "./limits.ts";
-import type { DataDirectory, DirectoryOptions, Log, LogConfig, LogId } from "./types.ts";
+import { openDataDirectory } from "../directory.ts";
+import type { LogEvent } from "../events.ts";
+import { defaultLogConfig } from "../limits.ts";
+import type { DataDirectory, DirectoryOptions, Log, LogConfig, LogId } from "../types.ts";
 
 export const testPath = "/data";
 
